@@ -1,0 +1,59 @@
+package dockerfile
+
+// Kind says which of the two base images a Dockerfile extends
+// (image_extension.md, "Phase: Extension").
+type Kind string
+
+// The kinds, spelled as in the names of generated files.
+const (
+	KindBuild Kind = "build"
+	KindRun   Kind = "run"
+)
+
+// Arg is one build argument of an extension (image_extension.md,
+// "extend-config.toml").
+type Arg struct {
+	Name  string `toml:"name"`
+	Value string `toml:"value"`
+}
+
+// Step is one generated Dockerfile with everything that applying it takes.
+type Step struct {
+	// Extension is the id of the extension that generated the Dockerfile.
+	Extension string
+	// Path is where the Dockerfile was read, for messages.
+	Path string
+	// Content is the Dockerfile itself.
+	Content []byte
+	// Args are the extension's own build arguments, in its order.
+	Args []Arg
+	// Context is the directory that ADD and COPY read.
+	Context string
+}
+
+// Application is one image to extend: a base, and the Dockerfiles to apply to
+// it in order. It says what is wanted and nothing of how it is done.
+type Application struct {
+	Kind Kind
+	// Base is a registry reference, or "oci:" and the path of an OCI image
+	// layout.
+	Base string
+	// BuildID is the UUID that every Dockerfile gets as build_id.
+	BuildID string
+	Steps   []Step
+	// Extended is the directory <extended>/<kind>, which will hold the extended
+	// image as its only entry: an OCI layout named by the manifest's digest,
+	// with only the layers that were added. Empty: no such layout is written.
+	Extended string
+	// Outputs are further destinations of the whole image: "oci:DIR" or
+	// "registry:REFERENCE".
+	Outputs []string
+}
+
+// Applied tells what an Application resulted in.
+type Applied struct {
+	// Manifest is the digest of the extended image's manifest, as sha256:<hex>.
+	Manifest string
+	// Layers is the number of layers that were added to the base.
+	Layers int
+}
