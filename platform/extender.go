@@ -1,0 +1,148 @@
+package platform
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+)
+
+// ExtenderInputs are the inputs of the extender (platform.md, "extender").
+type ExtenderInputs struct {
+	API       API
+	Log       *Log
+	Analyzed  string
+	App       string
+	Extended  string
+	Generated string
+	Group     string
+	Layers    string
+	// Kind is "build" or "run".
+	Kind string
+	// Base stands in for the reference in analyzed.toml when it is not empty.
+	Base string
+	// Outputs are destinations of the whole image besides <extended>.
+	Outputs []string
+	// BuildKit is the address of a BuildKit daemon; empty for the embedded one.
+	BuildKit string
+	// StateDir is where the embedded engine keeps its cache.
+	StateDir string
+	// CacheTTL is the age at which unused records of that cache are dropped.
+	CacheTTL time.Duration
+	// InContainer tells whether the extender runs in a platform's container.
+	InContainer bool
+	// Progress is how the engine's progress is shown.
+	Progress string
+	// ProgressFile receives the progress instead of the log; empty for the log.
+	ProgressFile       string
+	InsecureRegistries []string
+	Keychain           authn.Keychain
+}
+
+var extenderProgram = program{
+	name:      "extender",
+	purpose:   "apply generated Dockerfiles to the build image or the run image, with BuildKit",
+	oldestAPI: 10,
+	inputs: []input{
+		inAnalyzed, inApp,
+		{"extended", "CNB_EXTENDED_DIR", "<layers>/extended", "`DIR` for the extended image, as <kind>/sha256:<hex>", 12, path},
+		inGenerated, inGroup, inLayers,
+		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build or run (`KIND`)", 12, text},
+		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, or oci:DIR for an OCI image layout", 0, text},
+		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
+		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock; without one the extender brings its own engine", 0, text},
+		{"progress", "CNB_PROGRESS", "auto", "how to show what BuildKit does: auto, tty, plain, quiet or rawjson (`HOW`)", 0, text},
+		{"progress-file", "CNB_PROGRESS_FILE", "", "`FILE` or descriptor (/dev/fd/3) that gets the progress; rawjson needs one", 0, path},
+		{"state-dir", "CNB_STATE_DIR", "", "`DIR` of the embedded engine's cache (default: cache/graft in <kaniko-dir> in a container or if that is given, else graft in the user's cache directory)", 0, path},
+		{"kaniko-dir", "CNB_KANIKO_DIR", "/kaniko", "`DIR` that the platform's restorer shares with the extender", 0, path},
+		{"kaniko-cache-ttl", "CNB_KANIKO_CACHE_TTL", "336h", "`AGE` at which unused records of the cache are dropped", 0, text},
+		{"in-container", "CNB_IN_CONTAINER", "", "say whether this is a platform's container, instead of finding out", 0, boolean},
+		{"insecure-registry", "CNB_INSECURE_REGISTRIES", "", "`HOST` of a registry to speak to without TLS or without verifying it; can be given more than once (in the variable: with commas)", 0, list},
+		inUID, inGID,
+		inLogLevel, inNoColor,
+	},
+	variables: [][2]string{
+		{"CNB_REGISTRY_AUTH", "JSON object, registry to Authorization header (default: the docker config file, else anonymous)"},
+		{"SOURCE_DATE_EPOCH", "seconds since 1970 that the extended image's config carries as its time (default: a fixed date)"},
+	},
+	examples: []string{
+		"extender -kind run                         # after generator, base from analyzed.toml",
+		"extender -kind run -base oci:./debian -output oci:./extended",
+		"extender -kind build -buildkit unix:///run/buildkit/buildkitd.sock \\\n    -base registry.example.com/builder -output registry:registry.example.com/builder:extended",
+	},
+	codes: []Code{CodeOK, CodeFailed, CodeUsage, CodePlatformAPI, CodeExtend, CodeEngine, CodeInterrupted, CodeTerminated},
+}
+
+// RunExtender resolves the extender's inputs from the world, calls action with
+// them, reports its error and returns the exit code.
+func RunExtender(ctx context.Context, world World, action func(context.Context, ExtenderInputs) error) Code {
+	return extenderProgram.run(ctx, world, func(ctx context.Context, c common) error {
+		v := c.values
+		in := ExtenderInputs{
+			API:                v.api,
+			Log:                c.log,
+			Analyzed:           v.path("analyzed"),
+			App:                v.path("app"),
+			Extended:           v.path("extended"),
+			Generated:          v.path("generated"),
+			Group:              v.path("group"),
+			Layers:             v.path("layers"),
+			Kind:               v.oneOf("kind", "build", "run"),
+			Base:               v.text("base"),
+			Outputs:            v.many["output"],
+			BuildKit:           v.text("buildkit"),
+			CacheTTL:           v.duration("kaniko-cache-ttl"),
+			InContainer:        inContainer(v, c.env),
+			Progress:           v.oneOf("progress", "auto", "tty", "plain", "quiet", "rawjson"),
+			ProgressFile:       v.path("progress-file"),
+			InsecureRegistries: v.many["insecure-registry"],
+		}
+		v.id("uid")
+		v.id("gid")
+		in.StateDir = stateDir(v, in.InContainer)
+		if in.Progress == "rawjson" && in.ProgressFile == "" {
+			v.fail(fmt.Errorf("%s: rawjson is for machines and needs -progress-file", v.source["progress"]))
+		}
+		if v.err != nil {
+			return v.err
+		}
+		keychain, err := Keychain(c.env("CNB_REGISTRY_AUTH"))
+		if err != nil {
+			return err
+		}
+		in.Keychain = keychain
+		return action(ctx, in)
+	})
+}
+
+// inContainer finds out whether the program runs in a container, where
+// changing the root filesystem is what a platform wants, or on somebody's own
+// machine, where it never is.
+func inContainer(v *values, env func(string) string) bool {
+	if v.given("in-container") {
+		return v.bool("in-container")
+	}
+	for _, mark := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Stat(mark); err == nil {
+			return true
+		}
+	}
+	return env("container") != "" || env("KUBERNETES_SERVICE_HOST") != ""
+}
+
+func stateDir(v *values, inContainer bool) string {
+	if v.given("state-dir") {
+		return v.path("state-dir")
+	}
+	if inContainer || v.given("kaniko-dir") {
+		return filepath.Join(v.path("kaniko-dir"), "cache", "graft")
+	}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		v.fail(fmt.Errorf("no directory for the engine's cache: %w; give one with -state-dir", err))
+	}
+	return filepath.Join(user, "graft")
+}

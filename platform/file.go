@@ -1,0 +1,154 @@
+package platform
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/BurntSushi/toml"
+)
+
+// FileError is a file of the contract that cannot be read or understood.
+type FileError struct {
+	// What is the file in the spec's words, like "order".
+	What string
+	Path string
+	// Line is where it is wrong, counted from 1, or 0 when no line is to blame.
+	Line int
+	Err  error
+}
+
+func (e *FileError) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s file %s, line %d: %v", e.What, e.Path, e.Line, e.Err)
+	}
+	return fmt.Sprintf("%s file %s: %v", e.What, e.Path, e.Err)
+}
+
+func (e *FileError) Unwrap() error { return e.Err }
+
+// ReadTOML reads a TOML file into v. Every error is a *FileError; one for a
+// file that is not there wraps fs.ErrNotExist.
+func ReadTOML(what, path string, v any) (toml.MetaData, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
+		return toml.MetaData{}, &FileError{What: what, Path: path, Err: err}
+	}
+	return DecodeTOML(what, path, data, v)
+}
+
+// DecodeTOML is ReadTOML for a file that has been read already.
+func DecodeTOML(what, path string, data []byte, v any) (toml.MetaData, error) {
+	meta, err := toml.NewDecoder(bytes.NewReader(data)).Decode(v)
+	if err == nil {
+		return meta, nil
+	}
+	var parse toml.ParseError
+	if errors.As(err, &parse) {
+		message := parse.Message
+		if parse.LastKey != "" {
+			message += fmt.Sprintf(" (last key %q)", parse.LastKey)
+		}
+		if message == "" {
+			message = err.Error()
+		}
+		return meta, &FileError{What: what, Path: path, Line: parse.Position.Line, Err: errors.New(message)}
+	}
+	return meta, &FileError{What: what, Path: path, Err: err}
+}
+
+// EncodeTOML is v as TOML, the same bytes for the same value.
+func EncodeTOML(v any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := toml.NewEncoder(&b)
+	encoder.Indent = ""
+	if err := encoder.Encode(v); err != nil {
+		return nil, fmt.Errorf("writing TOML: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// WriteTOML writes v to path as WriteFile does.
+func WriteTOML(what, path string, v any) error {
+	data, err := EncodeTOML(v)
+	if err != nil {
+		return &FileError{What: what, Path: path, Err: err}
+	}
+	return WriteFile(what, path, data)
+}
+
+// WriteFile puts data at path so that a reader sees the old file or the new
+// one and never half of one: it is written beside and renamed. A path that is
+// itself a mount cannot be renamed over and is written in place. Missing
+// directories are made. The file is readable for everybody, since later phases
+// run as other users.
+func WriteFile(what, path string, data []byte) error {
+	if err := writeFile(path, data); err != nil {
+		return &FileError{What: what, Path: path, Err: fmt.Errorf("cannot be written: %w", err)}
+	}
+	return nil
+}
+
+func writeFile(path string, data []byte) error {
+	if err := MkdirAll(filepath.Dir(path)); err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		// The file may still be there and writable for us, in a directory that
+		// is not: a single file bound into a container is.
+		return writeInPlace(path, data, err)
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(data)
+	err = errors.Join(err, temp.Chmod(0o644), temp.Close())
+	if err != nil {
+		return err
+	}
+	err = os.Rename(temp.Name(), path)
+	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EXDEV) {
+		return writeInPlace(path, data, err)
+	}
+	return err
+}
+
+func writeInPlace(path string, data []byte, why error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return why
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// MkdirAll makes a directory with its parents, 0755 whatever the umask says:
+// later phases run as other users.
+func MkdirAll(dir string) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+		}
+		return nil
+	}
+	if parent := filepath.Dir(dir); parent != dir {
+		if err := MkdirAll(parent); err != nil {
+			return err
+		}
+	}
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
+}

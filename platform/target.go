@@ -1,0 +1,67 @@
+package platform
+
+import (
+	"bufio"
+	"os"
+	"strings"
+)
+
+// Distro is an operating system distribution, as in /etc/os-release.
+type Distro struct {
+	Name    string
+	Version string
+}
+
+// Target describes the image that a build is for (platform.md, "Target Data").
+// A field that is not known is empty.
+type Target struct {
+	OS, Arch, Variant string
+	Distro            Distro
+}
+
+// IsZero tells that nothing at all is known.
+func (t Target) IsZero() bool { return t == Target{} }
+
+// Variables are the target as modules see it (buildpack.md, "Targets"); only
+// what is known is set.
+func (t Target) Variables() map[string]string {
+	vars := map[string]string{}
+	for name, value := range map[string]string{
+		"CNB_TARGET_OS":             t.OS,
+		"CNB_TARGET_ARCH":           t.Arch,
+		"CNB_TARGET_ARCH_VARIANT":   t.Variant,
+		"CNB_TARGET_DISTRO_NAME":    t.Distro.Name,
+		"CNB_TARGET_DISTRO_VERSION": t.Distro.Version,
+	} {
+		if value != "" {
+			vars[name] = value
+		}
+	}
+	return vars
+}
+
+// WithDistroFrom fills in missing distribution data from an os-release file,
+// since the build image, in which the programs run, and the run image are of
+// one distribution. Only for Linux; a file that cannot be read changes nothing.
+func (t Target) WithDistroFrom(osRelease string) Target {
+	if t.OS != "linux" || t.Distro != (Distro{}) {
+		return t
+	}
+	f, err := os.Open(osRelease)
+	if err != nil {
+		return t
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		key, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), "=")
+		value = strings.Trim(value, `"'`)
+		switch key {
+		case "ID":
+			t.Distro.Name = value
+		case "VERSION_ID":
+			t.Distro.Version = value
+		}
+	}
+	return t
+}

@@ -1,0 +1,110 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// BuildUser is the user that modules run as. No module ever runs as root.
+type BuildUser struct {
+	// UID and GID are what the platform gave, nil where it gave nothing.
+	UID, GID *int
+}
+
+// Become makes the whole process run as the build user, if it was started as
+// root; otherwise it stays who it is. The owned directories are made if they
+// are missing and handed over where the build user could not write to them:
+// they are the programs' own, like <layers>. It returns the environment to go
+// on with, in which HOME and USER are the build user's.
+//
+// It fails with CodeFailed if the process is root and the platform gave no
+// user, or gave root.
+func (u BuildUser) Become(environ func(string) string, owned ...string) (func(string) string, error) {
+	if os.Geteuid() != 0 {
+		return environ, nil
+	}
+	if u.UID == nil || u.GID == nil {
+		return nil, WithCode(CodeFailed, errors.New(
+			"started as root, and modules never run as root: give the build user with -uid and -gid (CNB_USER_ID, CNB_GROUP_ID)"))
+	}
+	if *u.UID == 0 {
+		return nil, WithCode(CodeFailed, errors.New(
+			"the build user is root (uid 0), and modules never run as root: give another user with -uid (CNB_USER_ID)"))
+	}
+	for _, dir := range owned {
+		if err := u.handOver(dir); err != nil {
+			return nil, fmt.Errorf("handing %s to the build user %d:%d: %w", dir, *u.UID, *u.GID, err)
+		}
+	}
+	account, lookupErr := user.LookupId(strconv.Itoa(*u.UID))
+	for _, step := range []func() error{
+		func() error { return syscall.Setgroups([]int{*u.GID}) },
+		func() error { return syscall.Setgid(*u.GID) },
+		func() error { return syscall.Setuid(*u.UID) },
+	} {
+		if err := step(); err != nil {
+			return nil, fmt.Errorf("becoming the build user %d:%d: %w", *u.UID, *u.GID, err)
+		}
+	}
+	if lookupErr != nil {
+		return environ, nil
+	}
+	return func(name string) string {
+		switch name {
+		case "HOME":
+			return account.HomeDir
+		case userVariable, switchedUserVariable:
+			return account.Username
+		}
+		return environ(name)
+	}, nil
+}
+
+// handOver makes sure that the build user can write to dir and to what an
+// earlier run of these programs left in it.
+func (u BuildUser) handOver(dir string) error {
+	if dir == "" || dir == "/" {
+		return nil
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := MkdirAll(dir); err != nil {
+			return err
+		}
+	}
+	info, err := os.Stat(dir)
+	if err != nil || u.canWrite(info) {
+		return err
+	}
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		// A file with several names may have one outside of dir.
+		if stat := info.Sys().(*syscall.Stat_t); !info.IsDir() && stat.Nlink > 1 {
+			return nil
+		}
+		return os.Lchown(path, *u.UID, *u.GID)
+	})
+}
+
+func (u BuildUser) canWrite(info fs.FileInfo) bool {
+	stat := info.Sys().(*syscall.Stat_t)
+	mode := info.Mode().Perm()
+	switch {
+	case int(stat.Uid) == *u.UID:
+		return mode&0o300 == 0o300
+	case int(stat.Gid) == *u.GID:
+		return mode&0o030 == 0o030
+	}
+	return mode&0o003 == 0o003
+}
