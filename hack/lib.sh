@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# What the scripts in this directory share. Sourced, never run.
+
+# Everything made here may be read by other users: modules run as one.
+umask 022
+
+# Debian keeps runc and debootstrap where an ordinary user does not look.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+# The checkout.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export root
+
+# say reports progress. Standard output is for results.
+say() {
+	printf '==> %s\n' "$*" >&2
+}
+
+# die ends the script with one line that says what is wrong and what to do.
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# cache_dir prints the directory for what is worth keeping between runs: the
+# base image, buildkitd, the demo. GRAFT_CACHE names another one.
+cache_dir() {
+	if [ -n "${GRAFT_CACHE:-}" ]; then
+		realpath -m "$GRAFT_CACHE"
+	elif [ "$(id -u)" = 0 ]; then
+		echo /var/cache/graft
+	else
+		echo "${XDG_CACHE_HOME:-$HOME/.cache}/graft"
+	fi
+}
+
+# lock waits until no other script holds the file $1, and then holds it until
+# this script ends. The programs that it starts do not inherit the lock where
+# that matters: they end before it does.
+lock() {
+	mkdir -p "$(dirname "$1")"
+	exec 9>"$1"
+	if ! flock -n 9; then
+		say "waiting for another process that holds $1"
+		flock 9
+	fi
+}
