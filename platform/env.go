@@ -26,6 +26,9 @@ var pathVariables = []string{"PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH",
 type ModuleEnv struct {
 	// Environ looks up a variable of the program's own environment.
 	Environ func(string) string
+	// Account is the user that the program became, if it did: HOME and USER are
+	// that user's.
+	Account Account
 	// PlatformDir holds the user's variables in env/.
 	PlatformDir string
 	// BuildConfigDir holds the operator's variables in env/; empty where the
@@ -38,10 +41,13 @@ type ModuleEnv struct {
 // It is an error if a variable's file cannot be read.
 func (e ModuleEnv) For(clearEnv bool) (map[string]string, error) {
 	vars := map[string]string{}
-	for _, name := range slices.Concat(inherited, pathVariables, []string{userVariable}) {
+	for _, name := range slices.Concat(inherited, pathVariables) {
 		if value := e.lookup(name); value != "" {
 			vars[name] = value
 		}
+	}
+	if e.Account != (Account{}) {
+		vars["HOME"], vars["USER"] = e.Account.Home, e.Account.Name
 	}
 	if !clearEnv && e.PlatformDir != "" {
 		err := eachEnvFile(filepath.Join(e.PlatformDir, "env"), func(name, value string) {
@@ -62,24 +68,12 @@ func (e ModuleEnv) For(clearEnv bool) (map[string]string, error) {
 	return vars, nil
 }
 
-// lookup reads the own environment. USER is passed on only where this program
-// has become another user and set it itself.
 func (e ModuleEnv) lookup(name string) string {
 	if e.Environ == nil {
 		return ""
 	}
-	if name == userVariable {
-		name = switchedUserVariable
-	}
 	return e.Environ(name)
 }
-
-const (
-	userVariable = "USER"
-	// switchedUserVariable is how the environment of a Switch answers for the
-	// user it became. The name cannot be that of a real variable.
-	switchedUserVariable = "=USER"
-)
 
 // applyOperatorDir changes vars by the files of <build-config>/env: the suffix
 // says how, and without one the value is a default (buildpack.md, "Environment

@@ -17,29 +17,32 @@ type BuildUser struct {
 	UID, GID *int
 }
 
+// Account is an entry of /etc/passwd.
+type Account struct{ Name, Home string }
+
 // Become makes the whole process run as the build user, if it was started as
 // root; otherwise it stays who it is. The owned directories are made if they
 // are missing and handed over where the build user could not write to them:
-// they are the programs' own, like <layers>. It returns the environment to go
-// on with, in which HOME and USER are the build user's.
+// they are the programs' own, like <layers>. It returns the build user's entry
+// in /etc/passwd if it became that user and there is one.
 //
 // It fails with CodeFailed if the process is root and the platform gave no
 // user, or gave root.
-func (u BuildUser) Become(environ func(string) string, owned ...string) (func(string) string, error) {
+func (u BuildUser) Become(owned ...string) (Account, error) {
 	if os.Geteuid() != 0 {
-		return environ, nil
+		return Account{}, nil
 	}
 	if u.UID == nil || u.GID == nil {
-		return nil, WithCode(CodeFailed, errors.New(
+		return Account{}, WithCode(CodeFailed, errors.New(
 			"started as root, and modules never run as root: give the build user with -uid and -gid (CNB_USER_ID, CNB_GROUP_ID)"))
 	}
 	if *u.UID == 0 {
-		return nil, WithCode(CodeFailed, errors.New(
+		return Account{}, WithCode(CodeFailed, errors.New(
 			"the build user is root (uid 0), and modules never run as root: give another user with -uid (CNB_USER_ID)"))
 	}
 	for _, dir := range owned {
 		if err := u.handOver(dir); err != nil {
-			return nil, fmt.Errorf("handing %s to the build user %d:%d: %w", dir, *u.UID, *u.GID, err)
+			return Account{}, fmt.Errorf("handing %s to the build user %d:%d: %w", dir, *u.UID, *u.GID, err)
 		}
 	}
 	account, lookupErr := user.LookupId(strconv.Itoa(*u.UID))
@@ -49,21 +52,13 @@ func (u BuildUser) Become(environ func(string) string, owned ...string) (func(st
 		func() error { return syscall.Setuid(*u.UID) },
 	} {
 		if err := step(); err != nil {
-			return nil, fmt.Errorf("becoming the build user %d:%d: %w", *u.UID, *u.GID, err)
+			return Account{}, fmt.Errorf("becoming the build user %d:%d: %w", *u.UID, *u.GID, err)
 		}
 	}
 	if lookupErr != nil {
-		return environ, nil
+		return Account{}, nil
 	}
-	return func(name string) string {
-		switch name {
-		case "HOME":
-			return account.HomeDir
-		case userVariable, switchedUserVariable:
-			return account.Username
-		}
-		return environ(name)
-	}, nil
+	return Account{Name: account.Username, Home: account.HomeDir}, nil
 }
 
 // handOver makes sure that the build user can write to dir and to what an
