@@ -83,15 +83,13 @@ func ParseAPI(version string, oldest int) (API, error) {
 // (buildpack.md, "Buildpack API Compatibility").
 type BuildpackAPI struct {
 	Version string
-	// PlanPathVariable: bin/detect gets CNB_BUILD_PLAN_PATH, CNB_PLATFORM_DIR and
-	// CNB_BUILDPACK_DIR besides its arguments (0.8).
+	// PathVariables: bin/detect gets CNB_BUILD_PLAN_PATH and
+	// CNB_PLATFORM_DIR besides its arguments (0.8).
 	PathVariables bool
 	// TargetVariables: the module gets CNB_TARGET_* (0.10).
 	TargetVariables bool
 	// ExecEnv: the module gets CNB_EXEC_ENV (0.12).
 	ExecEnv bool
-	// Targets: [[targets]] of the descriptor are honoured (0.12).
-	Targets bool
 }
 
 const (
@@ -118,6 +116,5 @@ func ParseBuildpackAPI(version string, extension bool) (BuildpackAPI, error) {
 		PathVariables:   minor >= 8,
 		TargetVariables: minor >= 10,
 		ExecEnv:         minor >= 12,
-		Targets:         minor >= 12,
 	}, nil
 }

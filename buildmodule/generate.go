@@ -1,0 +1,84 @@
+package buildmodule
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/graft-cnb/graft/platform"
+)
+
+// Entry is a dependency that an extension is to provide, as its plan lists it
+// (buildpack.md, "Buildpack Plan").
+type Entry struct {
+	Name     string         `toml:"name"`
+	Metadata map[string]any `toml:"metadata,omitempty"`
+}
+
+// GenerateError is a bin/generate that failed.
+type GenerateError struct {
+	Extension string
+	// ExitCode is that of bin/generate, or -1 if it did not get that far.
+	ExitCode int
+	Err      error
+}
+
+func (e *GenerateError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("extension %s: bin/generate: %v", e.Extension, e.Err)
+	}
+	return fmt.Sprintf("extension %s: bin/generate ended with exit status %d", e.Extension, e.ExitCode)
+}
+
+func (e *GenerateError) Unwrap() error { return e.Err }
+
+// Generate lets an extension generate its Dockerfiles for the entries of its
+// plan, and returns the directory with its output: the given one, which must
+// exist and be empty, or for an extension without bin/generate its own
+// generate/ directory (image_extension.md, "Generation"). What is in there is
+// unchecked. A bin/generate that fails is a *GenerateError. What it prints to
+// stdout and stderr goes to in.Output and errOutput.
+func (m *Module) Generate(ctx context.Context, in Inputs, errOutput io.Writer, entries []Entry, output string) (string, error) {
+	if !m.has("bin/generate") {
+		return filepath.Join(m.Dir, "generate"), nil
+	}
+	fail := func(code int, err error) (string, error) {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		return "", &GenerateError{Extension: m.String(), ExitCode: code, Err: explainStart(err)}
+	}
+	dir, err := os.MkdirTemp("", "graft-generate-")
+	if err != nil {
+		return fail(-1, err)
+	}
+	defer os.RemoveAll(dir)
+	plan := filepath.Join(dir, "plan.toml")
+	err = platform.WriteTOML("plan", plan, struct {
+		Entries []Entry `toml:"entries"`
+	}{entries})
+	if err != nil {
+		return fail(-1, err)
+	}
+	vars, err := m.env(in)
+	if err != nil {
+		return fail(-1, err)
+	}
+	vars["CNB_OUTPUT_DIR"] = output
+	vars["CNB_PLATFORM_DIR"] = in.PlatformDir
+	vars["CNB_BP_PLAN_PATH"] = plan
+	code, err := process{
+		path: filepath.Join(m.Dir, "bin", "generate"),
+		args: []string{output, in.PlatformDir, plan},
+		dir:  in.App,
+		env:  platform.EnvList(vars),
+		out:  in.Output,
+		err:  errOutput,
+	}.run(ctx)
+	if err != nil || code != 0 {
+		return fail(code, err)
+	}
+	return output, nil
+}
