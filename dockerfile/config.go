@@ -1,0 +1,54 @@
+package dockerfile
+
+import (
+	"fmt"
+
+	"github.com/graft-cnb/graft/platform"
+)
+
+// ExtendConfig is extend-config.toml: the build args that an extension gives to
+// its Dockerfiles (image_extension.md, "extend-config.toml").
+type ExtendConfig struct {
+	Build ArgList `toml:"build"`
+	Run   ArgList `toml:"run"`
+}
+
+// ArgList are the args for one kind of image.
+type ArgList struct {
+	Args []Arg `toml:"args"`
+}
+
+// For is the list for Dockerfiles of that kind.
+func (c ExtendConfig) For(kind Kind) []Arg {
+	if kind == KindBuild {
+		return c.Build.Args
+	}
+	return c.Run.Args
+}
+
+var reserved = map[string]bool{ArgBaseImage: true, ArgBuildID: true, ArgUserID: true, ArgGroupID: true}
+
+// ParseExtendConfig reads extend-config.toml. Every arg needs a name, and the
+// names of the args that every Dockerfile is given are reserved. Every error is
+// an *Error.
+func ParseExtendConfig(extension, path string, data []byte) (ExtendConfig, error) {
+	var config ExtendConfig
+	if _, err := platform.DecodeTOML("extend-config", path, data, &config); err != nil {
+		return ExtendConfig{}, &Error{Extension: extension, Path: path, Problem: err.Error(), Err: err}
+	}
+	for _, kind := range []Kind{KindBuild, KindRun} {
+		for i, arg := range config.For(kind) {
+			problem := ""
+			switch {
+			case arg.Name == "":
+				problem = fmt.Sprintf("[[%s.args]] number %d has no name", kind, i+1)
+			case reserved[arg.Name]:
+				problem = fmt.Sprintf("[[%s.args]] number %d: the name %s is reserved, every Dockerfile is given it", kind, i+1, arg.Name)
+			default:
+				continue
+			}
+			return ExtendConfig{}, &Error{Extension: extension, Path: path, Problem: problem}
+		}
+	}
+	return config, nil
+}

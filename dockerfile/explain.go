@@ -1,0 +1,51 @@
+package dockerfile
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Error is something in a file that an extension generated that cannot be
+// accepted. Its text names extension, file and line and shows the line.
+type Error struct {
+	// Extension is the id of the extension that generated the file.
+	Extension string
+	// Path is the file.
+	Path string
+	// Line is counted from 1; 0 when no single line is to blame.
+	Line int
+	// Source is that line.
+	Source string
+	// Problem says what is wrong, and what to write instead where that is known.
+	Problem string
+	Err     error
+}
+
+// Error shows the problem with the line and a caret under its first word.
+func (e *Error) Error() string {
+	where := e.Path
+	if e.Line > 0 {
+		where = fmt.Sprintf("%s:%d", e.Path, e.Line)
+	}
+	s := fmt.Sprintf("extension %s: %s: %s", e.Extension, where, e.Problem)
+	if e.Line > 0 {
+		s += "\n" + pointAt(e.Line, e.Source)
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// pointAt shows a line of a file with a caret under each letter of its first
+// word.
+func pointAt(number int, line string) string {
+	line = strings.ReplaceAll(strings.TrimRight(line, " \t\r\n"), "\t", " ")
+	text := strings.TrimLeft(line, " ")
+	word := len([]rune(text))
+	if end := strings.IndexByte(text, ' '); end >= 0 {
+		word = len([]rune(text[:end]))
+	}
+	margin := fmt.Sprintf("%4d | ", number)
+	return fmt.Sprintf("%s%s\n%s| %s%s", margin, line, strings.Repeat(" ", len(margin)-2),
+		strings.Repeat(" ", len(line)-len(text)), strings.Repeat("^", max(1, word)))
+}

@@ -1,0 +1,195 @@
+package dockerfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// File is a generated Dockerfile that the spec's requirements hold for.
+type File struct {
+	// Base tells that FROM is the base_image arg.
+	Base bool
+	// Image is the image that FROM names instead, with the global args
+	// expanded; empty if Base.
+	Image string
+	// Instructions is the number of instructions after FROM.
+	Instructions int
+	// Warnings are worth a line to the extension's author.
+	Warnings []*Error
+}
+
+// The names of the args that every Dockerfile is given
+// (image_extension.md, "Phase: Extension").
+const (
+	ArgBaseImage = "base_image"
+	ArgBuildID   = "build_id"
+	ArgUserID    = "user_id"
+	ArgGroupID   = "group_id"
+)
+
+// allowed are the instructions that a generated Dockerfile may use after FROM
+// (image_extension.md, "Dockerfile Requirements").
+var allowed = map[string]bool{
+	"add": true, "arg": true, "copy": true, "env": true, "label": true,
+	"run": true, "shell": true, "user": true, "workdir": true,
+}
+
+// Parse reads a generated Dockerfile and checks it against the requirements for
+// its kind (image_extension.md, "Dockerfile Requirements"). The args are those
+// of the extension, which FROM may use. Every error is an *Error.
+func Parse(kind Kind, step Step) (*File, error) {
+	c := checker{step: step, lines: strings.Split(string(step.Content), "\n")}
+	parsed, err := parser.Parse(bytes.NewReader(step.Content))
+	if err != nil {
+		return nil, c.parseError(err)
+	}
+	stages, globals, err := instructions.Parse(parsed.AST, nil)
+	if err != nil {
+		return nil, c.parseError(err)
+	}
+	if kind == KindBuild {
+		if err := c.checkPreamble(parsed.AST); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case len(stages) == 0:
+		return nil, c.problem(0, fmt.Sprintf("there is no FROM: write `ARG %s` and `FROM ${%s}` first", ArgBaseImage, ArgBaseImage))
+	case len(stages) > 1:
+		return nil, c.problem(line(stages[1].Location), "a second FROM: a generated Dockerfile extends one image and has one FROM")
+	}
+	file := &File{Instructions: len(stages[0].Commands), Warnings: c.discouraged(stages[0].Commands)}
+	from := stages[0]
+	file.Image, file.Base, err = expandFrom(from.BaseName, globals, step.Args, parsed.EscapeToken)
+	switch {
+	case err != nil:
+		return nil, c.problem(line(from.Location), fmt.Sprintf("FROM cannot be expanded: %v", err))
+	case kind == KindBuild && !file.Base:
+		return nil, c.problem(line(from.Location), fmt.Sprintf(
+			"FROM must be ${%s} in a build.Dockerfile (did a shell expand it while the file was generated?)", ArgBaseImage))
+	case !file.Base && file.Image == "":
+		return nil, c.problem(line(from.Location), fmt.Sprintf(
+			"FROM names no image: no ARG before it gives %s a value", from.BaseName))
+	}
+	return file, nil
+}
+
+// checker makes errors about one Dockerfile.
+type checker struct {
+	step  Step
+	lines []string
+}
+
+func (c checker) problem(line int, text string) *Error {
+	e := &Error{Extension: c.step.Extension, Path: c.step.Path, Line: line, Problem: text}
+	if line > 0 && line <= len(c.lines) {
+		e.Source = c.lines[line-1]
+	}
+	return e
+}
+
+// parseError takes the line out of an error of BuildKit's parser.
+func (c checker) parseError(err error) *Error {
+	at := 0
+	var located *parser.LocationError
+	if errors.As(err, &located) && len(located.Locations) > 0 {
+		at = line(located.Locations[0])
+	}
+	e := c.problem(at, err.Error())
+	e.Err = err
+	return e
+}
+
+func line(location []parser.Range) int {
+	if len(location) == 0 {
+		return 0
+	}
+	return location[0].Start.Line
+}
+
+// checkPreamble demands that a build.Dockerfile begins with ARG base_image.
+func (c checker) checkPreamble(ast *parser.Node) *Error {
+	want := fmt.Sprintf("a build.Dockerfile must begin with `ARG %s`", ArgBaseImage)
+	if len(ast.Children) == 0 {
+		return c.problem(0, want)
+	}
+	first := ast.Children[0]
+	command, err := instructions.ParseInstruction(first)
+	arg, ok := command.(*instructions.ArgCommand)
+	if err != nil || !ok || len(arg.Args) == 0 || arg.Args[0].Key != ArgBaseImage {
+		return c.problem(first.StartLine, want)
+	}
+	return nil
+}
+
+func (c checker) discouraged(commands []instructions.Command) []*Error {
+	var warnings []*Error
+	for _, command := range commands {
+		if !allowed[strings.ToLower(command.Name())] {
+			warnings = append(warnings, c.problem(line(command.Location()), fmt.Sprintf(
+				"%s should not be used in a generated Dockerfile", strings.ToUpper(command.Name()))))
+		}
+	}
+	return warnings
+}
+
+// expandFrom finds out which image FROM names. Whether that is the base image
+// shows when the arg is expanded to a name that no image can have, so every
+// spelling of the arg that the language has is understood.
+func expandFrom(name string, globals []instructions.ArgCommand, args []Arg, escape rune) (image string, base bool, err error) {
+	const mark = "\x00base\x00"
+	lex := shell.NewLex(escape)
+	scope := map[string]string{}
+	given := map[string]string{ArgBaseImage: mark}
+	for _, a := range args {
+		if a.Name != ArgBaseImage {
+			given[a.Name] = a.Value
+		}
+	}
+	for _, global := range globals {
+		for _, arg := range global.Args {
+			if value, ok := given[arg.Key]; ok {
+				scope[arg.Key] = value
+				continue
+			}
+			if arg.Value == nil {
+				continue
+			}
+			value, _, err := lex.ProcessWord(*arg.Value, variables(scope))
+			if err != nil {
+				return "", false, err
+			}
+			scope[arg.Key] = value
+		}
+	}
+	image, _, err = lex.ProcessWord(name, variables(scope))
+	if err != nil || image == mark {
+		return "", err == nil, err
+	}
+	if strings.Contains(image, mark) {
+		return "", false, fmt.Errorf("%s is only a part of the name", ArgBaseImage)
+	}
+	return image, false, nil
+}
+
+// variables is a scope as the lexer wants it.
+type variables map[string]string
+
+func (v variables) Get(name string) (string, bool) {
+	value, ok := v[name]
+	return value, ok
+}
+
+func (v variables) Keys() []string {
+	keys := make([]string, 0, len(v))
+	for k := range v {
+		keys = append(keys, k)
+	}
+	return keys
+}
