@@ -7,8 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 module=github.com/moby/buildkit
-cd "$root"
-version=$(go list -m -f '{{.Version}}' "$module")
+version=$(cd "$root" && go list -m -f '{{.Version}}' "$module")
 bin=$(cache_dir)/bin
 program=$bin/buildkitd-$version-$(go env GOVERSION)
 
@@ -16,8 +15,14 @@ if [ ! -x "$program" ]; then
 	lock "$bin/.lock"
 	if [ ! -x "$program" ]; then # built while we waited
 		say "building buildkitd $version (once, some minutes)"
-		CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X $module/version.Version=$version" \
-			-o "$program.partial" "$module/cmd/buildkitd"
+		# In its own directory of the module cache: so it is made of the modules
+		# that it was released with, and those that only the daemon needs stay
+		# out of our go.mod.
+		(cd "$root" && go mod download "$module")
+		source=$(cd "$root" && go list -m -f '{{.Dir}}' "$module")
+		(cd "$source" && CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath \
+			-ldflags "-s -w -X $module/version.Version=$version" \
+			-o "$program.partial" ./cmd/buildkitd)
 		mv "$program.partial" "$program"
 	fi
 fi
