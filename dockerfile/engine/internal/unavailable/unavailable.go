@@ -1,0 +1,49 @@
+// Package unavailable holds the one error that every engine answers with when
+// it cannot run or cannot be reached. It stands apart from package engine, which
+// re-exports it, so that the engines need not import their own caller.
+package unavailable
+
+import (
+	"errors"
+	"strings"
+)
+
+// Error says that no engine can be had at an address, and lists everything that
+// stands in the way: not only the first thing found.
+type Error struct {
+	// Address is the address that was asked for; empty for the embedded engine.
+	Address string
+	// Missing has a line for each thing that is missing: what it is, and what to
+	// do about it. It is never empty.
+	Missing []string
+	// Err is the cause, where there is one.
+	Err error
+}
+
+var _ error = (*Error)(nil)
+
+// Error lists what is missing, a line each.
+func (e *Error) Error() string {
+	var text strings.Builder
+	if e.Address == "" {
+		text.WriteString("the embedded BuildKit engine cannot run here:")
+	} else {
+		text.WriteString("the BuildKit engine at " + e.Address + " cannot be used:")
+	}
+	for _, line := range e.Missing {
+		text.WriteString("\n  - " + line)
+	}
+	if e.Address == "" {
+		text.WriteString("\nOr name the address of a BuildKit daemon that is running elsewhere.")
+	}
+	return text.String()
+}
+
+// Unwrap returns the cause, or nil.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is reports whether err, or what it wraps, is an Error.
+func Is(err error) bool {
+	var e *Error
+	return errors.As(err, &e)
+}
