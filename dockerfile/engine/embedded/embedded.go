@@ -1,0 +1,144 @@
+//go:build linux
+
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"google.golang.org/grpc"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
+)
+
+// closeTimeout is how long the engine process may take to end in order before it
+// is killed. What a RUN started has no say in it: BuildKit kills that at once.
+const closeTimeout = 4 * time.Second
+
+// Engine is a BuildKit in a process of this program.
+type Engine struct {
+	client      *client.Client
+	process     *process
+	lock        *os.File
+	description string
+	closing     sync.Once
+	closed      error
+}
+
+// Open starts the engine and returns when it answers. It waits while another
+// process uses the same state directory. The context bounds the opening alone.
+//
+// Where the engine cannot run, all that is missing is told in an
+// *engine.UnavailableError.
+func Open(ctx context.Context, opts Options) (*Engine, error) {
+	if !initialised.Load() {
+		return nil, errors.New("embedded.Init was not called: call it first thing in main (in a test: in TestMain)")
+	}
+	dir, err := opts.stateDir()
+	if err != nil {
+		return nil, refuse(err, fmt.Sprintf("no state directory: %v; set HOME or name a directory", err))
+	}
+	requirements := requirementsOf(os.Geteuid())
+	if missing := requirements.missing(dir); len(missing) > 0 {
+		return nil, refuse(nil, missing...)
+	}
+	lock, err := lockState(ctx, dir, opts.Log)
+	if err != nil {
+		return nil, err
+	}
+	e, err := open(ctx, dir, lock, requirements, opts)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func open(ctx context.Context, dir string, lock *os.File, requirements requirements, opts Options) (*Engine, error) {
+	p, conn, err := startProcess(requirements, dir, lock, opts.Log)
+	if err != nil {
+		return nil, err
+	}
+	ready, err := p.begin(ctx, order{
+		StateDir:           dir,
+		InsecureRegistries: opts.InsecureRegistries,
+		CacheTTL:           opts.CacheTTL,
+		Verbose:            opts.Log != nil,
+	})
+	if err != nil {
+		conn.Close()
+		p.kill()
+		return nil, err
+	}
+	c, err := connect(ctx, conn)
+	if err != nil {
+		conn.Close()
+		p.kill()
+		return nil, fmt.Errorf("talking to the embedded engine: %w", err)
+	}
+	return &Engine{client: c, process: p, lock: lock, description: describe(ready)}, nil
+}
+
+// Client returns the connection to the engine.
+func (e *Engine) Client(context.Context) (*client.Client, error) { return e.client, nil }
+
+// Description names the engine's version, and what a RUN shares with the machine.
+func (e *Engine) Description() string { return e.description }
+
+// Close ends the engine: in order if it can be within a few seconds, by force if
+// not. When it returns, no process of the engine is left, and no mount.
+func (e *Engine) Close() error {
+	e.closing.Do(func() {
+		// The connection's end is what the engine takes as the sign to stop.
+		clientErr := e.client.Close()
+		e.closed = e.process.end(closeTimeout)
+		if e.closed == nil && clientErr != nil {
+			e.closed = fmt.Errorf("closing the connection to the embedded engine: %w", clientErr)
+		}
+		e.lock.Close()
+	})
+	return e.closed
+}
+
+// connect makes a client of the one connection and waits for an answer.
+func connect(ctx context.Context, conn net.Conn) (*client.Client, error) {
+	var taken atomic.Bool
+	dial := func(context.Context, string) (net.Conn, error) {
+		if taken.Swap(true) {
+			return nil, errEnded
+		}
+		return conn, nil
+	}
+	c, err := client.New(ctx, "passthrough:///"+processName,
+		client.WithContextDialer(dial),
+		// An idle connection would be closed, and there is no second one.
+		client.WithGRPCDialOption(grpc.WithIdleTimeout(0)))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.Info(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func describe(r *readiness) string {
+	identity := "as root"
+	if r.Rootless {
+		identity = "in a user namespace"
+	}
+	return fmt.Sprintf("embedded BuildKit %s %s (%s), RUN isolated in its own mount, pid, ipc and uts namespaces on the host's network",
+		r.Version, identity, r.Snapshotter)
+}
+
+func refuse(err error, missing ...string) error {
+	return &unavailable.Error{Missing: missing, Err: err}
+}

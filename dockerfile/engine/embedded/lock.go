@@ -1,0 +1,52 @@
+//go:build linux
+
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
+)
+
+// lockRetry is how often a lock that another process holds is tried.
+const lockRetry = 50 * time.Millisecond
+
+// lockState locks a state directory for this process and for whoever inherits the
+// returned file. It waits while another process holds the lock, and says so once.
+func lockState(ctx context.Context, dir string, log logs.Func) (*os.File, error) {
+	path := filepath.Join(dir, "lock")
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock of the engine's state directory: %w", err)
+	}
+	for said := false; ; {
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return file, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			file.Close()
+			return nil, fmt.Errorf("locking %s: %w", path, err)
+		}
+		if !said {
+			log.Write(slog.LevelInfo, fmt.Sprintf("waiting for another process that uses the engine's state directory %s", dir))
+			said = true
+		}
+		select {
+		case <-time.After(lockRetry):
+		case <-ctx.Done():
+			file.Close()
+			return nil, fmt.Errorf("waiting for another process that uses the engine's state directory %s: %w", dir, context.Cause(ctx))
+		}
+	}
+}

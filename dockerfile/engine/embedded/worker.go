@@ -1,0 +1,89 @@
+//go:build linux
+
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/plugins/snapshots/native"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/executor/oci"
+	"github.com/moby/buildkit/util/network/netproviders"
+	"github.com/moby/buildkit/util/resolver"
+	resolverconfig "github.com/moby/buildkit/util/resolver/config"
+	"github.com/moby/buildkit/worker/base"
+	"github.com/moby/buildkit/worker/runc"
+	"github.com/moby/sys/userns"
+)
+
+// workerPrefix is how the directory of a worker begins; the snapshotter's name
+// follows.
+const workerPrefix = "runc-"
+
+// newWorker makes the worker: runc, the host's network, overlayfs.
+func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, say *messenger) (*base.Worker, readiness, error) {
+	ready := readiness{Version: version(), Rootless: userns.RunningInUserNS()}
+	factory := snapshotter(state, say)
+	ready.Snapshotter = factory.Name
+	opt, err := runc.NewWorkerOpt(state, factory, ready.Rootless, oci.ProcessSandbox,
+		nil,                            // labels
+		nil,                            // id map: a user namespace is around the engine, not around a RUN
+		netproviders.Opt{Mode: "host"}, // no CNI to install, and package mirrors are reached
+		nil,                            // DNS: the host's
+		"runc", "", false,              // no AppArmor profile, no SELinux label
+		nil, "", "", nil) // parallelism, trace socket, cgroup parent, CDI devices: BuildKit's defaults
+	if err != nil {
+		return nil, ready, err
+	}
+	opt.RegistryHosts = hosts
+	opt.BuildkitVersion = client.BuildkitVersion{Package: buildkitModule, Version: ready.Version}
+	w, err := base.NewWorker(ctx, opt)
+	if err != nil {
+		return nil, ready, err
+	}
+	return w, ready, nil
+}
+
+// snapshotter is overlayfs wherever it works; else whole copies, which always work
+// and are slow.
+func snapshotter(state string, say *messenger) runc.SnapshotterFactory {
+	err := overlayutils.Supported(state)
+	if err == nil {
+		return runc.SnapshotterFactory{Name: "overlayfs", New: func(root string) (snapshots.Snapshotter, error) {
+			return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+		}}
+	}
+	say.log(slog.LevelWarn, fmt.Sprintf("overlayfs does not work in the state directory %s (%v); files are copied instead, which is slow: use a state directory on ext4 or xfs", state, err))
+	return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
+}
+
+// registryHosts knows which registries may be talked to without verified TLS.
+func registryHosts(insecure []string) docker.RegistryHosts {
+	yes := true
+	hosts := make(map[string]resolverconfig.RegistryConfig, len(insecure))
+	for _, host := range insecure {
+		hosts[host] = resolverconfig.RegistryConfig{PlainHTTP: &yes, Insecure: &yes}
+	}
+	return resolver.NewRegistryConfig(hosts)
+}
+
+const buildkitModule = "github.com/moby/buildkit"
+
+// version is that of the BuildKit that is compiled in.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, module := range info.Deps {
+			if module.Path == buildkitModule {
+				return module.Version
+			}
+		}
+	}
+	return "of unknown version"
+}
