@@ -1,0 +1,92 @@
+// Package engine is where a build graph is solved: by a BuildKit that is embedded
+// in this program, or by a BuildKit daemon elsewhere. Both are used through the
+// same BuildKit client, so that nobody who describes a graph needs to know which
+// of the two solves it.
+//
+// It never knows what is being built: no Dockerfile, no image extension, no
+// buildpack. It reads no flag and no environment variable of its own.
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
+	"github.com/graft-cnb/graft/dockerfile/engine/remote"
+)
+
+// Engine solves build graphs.
+type Engine interface {
+	// Client returns the client of this engine. It belongs to the engine: do not
+	// close it. It may be used from several goroutines.
+	Client(ctx context.Context) (*client.Client, error)
+	// Description says in one line which engine this is, and what keeps the
+	// process of a RUN apart from the machine.
+	Description() string
+	// Close ends the engine and whatever still runs in it, within seconds. A
+	// solve that is under way fails. Close may be called more than once.
+	Close() error
+}
+
+var (
+	_ Engine = (*embedded.Engine)(nil)
+	_ Engine = (*remote.Engine)(nil)
+)
+
+// UnavailableError says that no engine can run here, or that the one named cannot
+// be reached, and lists all that is missing.
+type UnavailableError = unavailable.Error
+
+// Options say how an engine is opened. The zero value is good for use.
+type Options struct {
+	// StateDir is where the embedded engine keeps its cache. Empty: the directory
+	// graft in the user's cache directory.
+	StateDir string
+	// InsecureRegistries are the registry hosts, with port, that the embedded
+	// engine may talk to over plain HTTP or TLS that it cannot verify. A remote
+	// engine has its own configuration for that.
+	InsecureRegistries []string
+	// CacheTTL is the age from which the embedded engine drops records of its
+	// cache that nobody used. Zero: it keeps them.
+	CacheTTL time.Duration
+	// Log receives what the engine has to say: warnings about how it runs, and,
+	// at debug level, what BuildKit logs. It may be called from several goroutines
+	// at once. Nil: silence.
+	Log func(level slog.Level, message string)
+}
+
+// Open opens the engine at an address: the empty address stands for the embedded
+// engine, "unix:///path" and "tcp://host:port" for a BuildKit daemon. The context
+// bounds the opening alone, not the life of the engine.
+//
+// An engine that cannot run here or cannot be reached gives an *UnavailableError.
+// The embedded engine waits until no other process uses its state directory.
+//
+// A program that opens the embedded engine has to call embedded.Init first thing
+// in main.
+func Open(ctx context.Context, address string, opts Options) (Engine, error) {
+	logs.Capture(opts.Log)
+	if address == "" {
+		e, err := embedded.Open(ctx, embedded.Options{
+			StateDir:           opts.StateDir,
+			InsecureRegistries: opts.InsecureRegistries,
+			CacheTTL:           opts.CacheTTL,
+			Log:                opts.Log,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("opening the embedded engine: %w", err)
+		}
+		return e, nil
+	}
+	e, err := remote.Open(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("opening the engine at %s: %w", address, err)
+	}
+	return e, nil
+}
