@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -71,7 +73,8 @@ type Image struct {
 	// Config is the configuration, as far as the OCI image specification goes.
 	Config ocispecs.Image
 
-	image v1.Image
+	image     v1.Image
+	reference name.Reference
 }
 
 // Open reads the metadata of the base that source names: "oci:DIR", or else a
@@ -137,16 +140,33 @@ func (i *Image) load() error {
 // Platform is the platform that the image's configuration names.
 func (i *Image) Platform() ocispecs.Platform { return i.Config.Platform }
 
-// Image gives the base to go-containerregistry. Its layers can be mounted
-// across repositories of one registry when the base came from there.
-func (i *Image) Image() v1.Image { return i.image }
+// Layers are the base's layers for go-containerregistry. Those of a registry
+// know where they came from, so that a push to the same registry mounts them
+// instead of sending them.
+func (i *Image) Layers() ([]v1.Layer, error) {
+	layers, err := i.image.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("read layers of base image %q: %w", i.Source, err)
+	}
+	if i.reference == nil {
+		return layers, nil
+	}
+	out := make([]v1.Layer, len(layers))
+	for n, l := range layers {
+		if _, ok := l.(*remote.MountableLayer); !ok {
+			l = &remote.MountableLayer{Layer: l, Reference: i.reference}
+		}
+		out[n] = l
+	}
+	return out, nil
+}
 
 // Layer opens the blob of the n-th layer as it is stored, lowest first. The
 // caller closes it; the content is verified while it is read.
 func (i *Image) Layer(n int) (io.ReadCloser, error) {
-	layers, err := i.image.Layers()
+	layers, err := i.Layers()
 	if err != nil {
-		return nil, fmt.Errorf("read layers of base image %q: %w", i.Source, err)
+		return nil, err
 	}
 	if n < 0 || n >= len(layers) {
 		return nil, fmt.Errorf("base image %q has %d layers, number %d was asked for", i.Source, len(layers), n)

@@ -23,7 +23,7 @@ func openRegistry(ctx context.Context, source string, opts Options) (*Image, err
 	if err != nil {
 		return nil, explain(ref, err)
 	}
-	img := &Image{Insecure: insecure(ref, opts.InsecureRegistries)}
+	img := &Image{Insecure: insecure(ref, opts.InsecureRegistries), reference: ref}
 	switch {
 	case desc.MediaType.IsIndex():
 		index, err := desc.ImageIndex()
