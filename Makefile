@@ -1,0 +1,72 @@
+# graft is built, shown and tested with this file. `make` lists what it can do.
+#
+# Variables, all optional:
+#   BASE=reference     demo: extend this image of a registry, and make no Debian
+#   BUILDKIT=address   demo: extend with this buildkitd, not the embedded engine
+#   PROGRESS=plain     demo: tty, plain or quiet
+#   DEBIAN_SUITE=name  the Debian release of the base image that is made here
+#   GRAFT_CACHE=dir    where the base image, buildkitd and the demo are kept
+#                      (root: /var/cache/graft, others: ~/.cache/graft)
+#   REQUIRE=1          test: what cannot be tested here fails instead of being
+#                      skipped (CI=true says the same)
+#   TESTFLAGS=flags    test: further flags of go test, such as -run and -v
+#
+# Tests find what the set-up has made through the environment; hack/test.sh
+# sets it, and says what the variables mean.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PROGRAMS := detector generator extender
+
+# Changing the linter's version is a commit of its own.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The programs' version is what Go reads from git, and git refuses to answer in
+# a checkout that belongs to another user (sudo make): then there is none.
+VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build detector, generator and extender into bin/, static
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags '-s -w' -o bin/ $(PROGRAMS:%=./cmd/%)
+
+.PHONY: demo
+demo: build ## Extend a Debian image as examples/ ask for, and run what was installed
+	@BASE='$(BASE)' BUILDKIT='$(BUILDKIT)' PROGRESS='$(PROGRESS)' hack/demo.sh
+
+.PHONY: setup
+setup: ## Install the programs that demo and test need (as root)
+	@hack/setup.sh
+
+.PHONY: base
+base: ## Make the Debian base image of demo and test, once (as root)
+	@hack/base-image.sh
+
+.PHONY: check
+check: ## Format, vet, lint, tidy, import graph: what needs no engine
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
+		echo "not formatted; run gofmt -w on:" $$unformatted >&2; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go mod tidy -diff
+	go test -run '^TestImportGraph$$' ./acceptance
+
+.PHONY: test
+test: ## Set up, check, and run every test
+	@hack/setup.sh
+	@$(MAKE) --no-print-directory check
+	@REQUIRE='$(REQUIRE)' hack/test.sh $(TESTFLAGS)
+
+.PHONY: clean
+clean: ## Remove the programs
+	rm -rf bin
+
+.PHONY: clean-cache
+clean-cache: ## Remove the base images, buildkitd and the demo as well
+	@hack/clean-cache.sh

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes what the tests run on, and runs them all. Arguments go to go test.
+#
+# What the tests find in the environment:
+#   GRAFT_TEST_BASE        directory of an OCI image layout: a Debian base image
+#                          whose apt works; its user is 1001:1000
+#   GRAFT_TEST_BUILDKITD   path of a buildkitd of the version in go.mod
+#   GRAFT_REQUIRE_ALL=1    a test that lacks something fails; it never skips
+set -euo pipefail
+# shellcheck source=hack/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+cd "$root"
+required=''
+if [ "${CI:-}" = true ] || [ "${REQUIRE:-}" = 1 ]; then
+	required=1
+fi
+
+# made prints what a script has made. If it cannot, that is the end when all is
+# required, and else the tests which need it skip.
+made() {
+	if "$@"; then
+		return
+	fi
+	[ -z "$required" ] || die "everything is required, and ${*##*/} failed: see above"
+	say "${*##*/} failed: tests that need it are skipped"
+}
+
+GRAFT_TEST_BASE=$(made hack/base-image.sh)
+GRAFT_TEST_BUILDKITD=$(made hack/buildkitd.sh)
+export GRAFT_TEST_BASE GRAFT_TEST_BUILDKITD
+export GRAFT_REQUIRE_ALL=$required
+
+exec go test -timeout 20m "$@" ./...
