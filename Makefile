@@ -55,7 +55,7 @@ check: ## Format, vet, lint, tidy, import graph: what needs no engine
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go mod tidy -diff
-	go test -run '^TestImportGraph$$' ./acceptance
+	go test -count=1 -run '^TestImport' ./acceptance
 
 .PHONY: test
 test: ## Set up, check, and run every test
