@@ -12,8 +12,6 @@ source "$(dirname "$0")/lib.sh"
 
 started=$SECONDS
 demo=$(cache_dir)/demo
-bin=$root/bin
-image=$demo/bin/image
 
 # The build user, which modules run as (they never run as root). The base image
 # that is made here has the same.
@@ -29,83 +27,105 @@ show() {
 		esac
 	done
 	printf '\n$%s\n' "$text"
-	"$@"
+	"$@" 9>&- # nothing that it leaves behind may hold our lock
 }
 
 # title starts a new part of the output.
 title() {
-	printf '\n\033[1m%s\033[0m\n' "$*"
+	if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+		printf '\n\033[1m%s\033[0m\n' "$*"
+	else
+		printf '\n%s\n' "$*"
+	fi
 }
 
 # prepare lays out what a platform finds in a builder. It is a copy in the cache
 # directory, because the checkout may lie where the build user cannot go.
 prepare() {
 	mkdir -p "$demo/bin"
-	rm -rf "$demo"/{app,cnb,layers,platform,images,rootfs}
+	rm -rf "$demo"/{app,base,cnb,layers,platform,images,rootfs}
 	mkdir -p "$demo"/{cnb,layers,platform/env,images}
 	cp -R "$root/examples/app" "$demo/app"
 	cp -R "$root/examples/"{buildpacks,extensions,order.toml} "$demo/cnb/"
 	chmod -R u=rwX,go=rX "$demo/app" "$demo/cnb"
+	if [ -n "$layout" ]; then
+		ln -s "$layout" "$demo/base"
+	fi
 	printf '[[images]]\nimage = "%s"\n' "$base" >"$demo/cnb/run.toml"
 	if [ "$(id -u)" = 0 ]; then
 		chown -R "$uid:$gid" "$demo/app" "$demo/layers"
 	fi
-	(cd "$root" && go build -o "$image" ./acceptance/cmd/image)
+	(cd "$root" && go build -o "$demo/bin/image" ./acceptance/cmd/image)
 }
 
 # extend runs the extender for the image kind $1.
 extend() {
-	show "$bin/extender" -kind "$1" -app "$demo/app" -layers "$demo/layers" \
-		-base "$base" -output "oci:$demo/images/$1" \
-		${BUILDKIT:+-buildkit "$BUILDKIT"} -progress "${PROGRESS:-plain}" 2>&1 | tee "$demo/$1.log"
+	show extender -kind "$1" -app app -layers layers -base "$base" -output "oci:images/$1" \
+		${BUILDKIT:+-buildkit "$BUILDKIT"} -progress "${PROGRESS:-plain}" 2>&1 | tee "$1.log"
 }
 
-# inside runs a shell command in the unpacked image, as the image's user.
+# inside runs a program of the unpacked image, as the image's user.
 inside() {
 	if [ "$(id -u)" = 0 ]; then
-		show chroot --userspec="$uid:$gid" "$demo/rootfs" /bin/sh -c "$1"
+		show chroot --userspec="$uid:$gid" rootfs "$@"
 	else
-		show unshare --map-root-user chroot "$demo/rootfs" /bin/sh -c "$1"
+		show unshare --map-root-user chroot rootfs "$@"
 	fi
 }
 
 # from_cache counts the steps of the image kind $1 that were not run again.
 from_cache() {
-	grep -c -E '^#[0-9]+ CACHED' "$demo/$1.log" || true
+	grep -c -E '^#[0-9]+ CACHED' "$1.log" || true
 }
 
+# facts says how the demo went and where everything lies.
+facts() {
+	title "Done in $((SECONDS - started)) seconds"
+	cat <<EOF
+The Dockerfiles        $demo/layers/generated
+The extended images    $demo/images/run, $demo/images/build (whole, as OCI layouts)
+Only what was added    $demo/layers/extended
+The run image, open    $demo/rootfs
+The base image         ${layout:-$base}
+Steps from cache       run image $(from_cache run), build image $(from_cache build)
+EOF
+}
+
+layout=''
 if [ -n "${BASE:-}" ]; then
 	base=$BASE
 	"$root/hack/setup.sh" -without-debootstrap
 else
+	base=oci:base # a link to it
 	"$root/hack/setup.sh"
-	base=oci:$("$root/hack/base-image.sh")
+	layout=$("$root/hack/base-image.sh")
 fi
 lock "$(cache_dir)/.demo.lock"
 prepare
 
+cd "$demo"
 export CNB_PLATFORM_API=0.15
+# shellcheck disable=SC2016 # it is for reading
+printf '$ cd %s\n$ export CNB_PLATFORM_API=%s PATH=%s:$PATH\n' "$demo" "$CNB_PLATFORM_API" "$root/bin:$demo/bin"
+export PATH="$root/bin:$demo/bin:$PATH"
 user=()
 if [ "$(id -u)" = 0 ]; then
 	user=(-uid "$uid" -gid "$gid")
 fi
 
 title "0. What a platform's analyzer finds out about the base image: analyzed.toml"
-show "$image" analyze "$base" "$demo/layers/analyzed.toml"
-printf '\n$ export CNB_PLATFORM_API=%s\n' "$CNB_PLATFORM_API"
+show image analyze "$base" layers/analyzed.toml
 
 title "1. Detection: order.toml becomes group.toml and plan.toml"
-show "$bin/detector" -skip-generate -app "$demo/app" -layers "$demo/layers" \
-	-platform "$demo/platform" -order "$demo/cnb/order.toml" \
-	-buildpacks "$demo/cnb/buildpacks" -extensions "$demo/cnb/extensions" \
-	-run "$demo/cnb/run.toml" "${user[@]}"
-show cat "$demo/layers/group.toml"
+show detector -skip-generate -app app -layers layers -platform platform \
+	-order cnb/order.toml -buildpacks cnb/buildpacks -extensions cnb/extensions \
+	-run cnb/run.toml "${user[@]}"
+show cat layers/group.toml
 
 title "2. Generation: the extensions write Dockerfiles"
-show "$bin/generator" -app "$demo/app" -layers "$demo/layers" \
-	-platform "$demo/platform" -extensions "$demo/cnb/extensions" \
-	-run "$demo/cnb/run.toml" "${user[@]}"
-show find "$demo/layers/generated" -type f
+show generator -app app -layers layers -platform platform \
+	-extensions cnb/extensions -run cnb/run.toml "${user[@]}"
+show find layers/generated -type f
 
 title "3. Extension of the run image"
 extend run
@@ -114,18 +134,10 @@ title "4. Extension of the build image"
 extend build
 
 title "5. The application in the extended run image"
-show "$image" unpack "oci:$demo/images/run" "$demo/rootfs"
+show image unpack oci:images/run rootfs
 # The exporter of a platform would add the application as further layers.
-mkdir -p "$demo/rootfs/workspace"
-cp -R "$demo/app/." "$demo/rootfs/workspace/"
-inside "sh /workspace/greet.sh"
+mkdir -p rootfs/workspace
+cp -R app/. rootfs/workspace/
+inside sh /workspace/greet.sh
 
-title "Done in $((SECONDS - started)) seconds"
-cat <<EOF
-The Dockerfiles        $demo/layers/generated
-The extended images    $demo/images/run, $demo/images/build (whole, as OCI layouts)
-Only what was added    $demo/layers/extended
-The run image, open    $demo/rootfs
-The base image         $base
-Steps from cache       run image $(from_cache run), build image $(from_cache build)
-EOF
+facts

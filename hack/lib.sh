@@ -34,9 +34,8 @@ cache_dir() {
 	fi
 }
 
-# lock waits until no other script holds the file $1, and then holds it until
-# this script ends. The programs that it starts do not inherit the lock where
-# that matters: they end before it does.
+# lock waits until no other script holds the file $1, and then holds it, as file
+# descriptor 9, until this script and all that inherited it have ended.
 lock() {
 	mkdir -p "$(dirname "$1")"
 	exec 9>"$1"
