@@ -9,7 +9,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -80,13 +79,13 @@ func Open(ctx context.Context, address string, opts Options) (Engine, error) {
 			Log:                opts.Log,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("opening the embedded engine: %w", err)
+			return nil, err
 		}
 		return e, nil
 	}
 	e, err := remote.Open(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("opening the engine at %s: %w", address, err)
+		return nil, err
 	}
 	return e, nil
 }

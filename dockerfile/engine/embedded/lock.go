@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +21,7 @@ const lockRetry = 50 * time.Millisecond
 // lockState locks a state directory for this process and for whoever inherits the
 // returned file. It waits while another process holds the lock, and says so once.
 func lockState(ctx context.Context, dir string, log logs.Func) (*os.File, error) {
-	path := filepath.Join(dir, "lock")
+	path := lockFile(dir)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock of the engine's state directory: %w", err)

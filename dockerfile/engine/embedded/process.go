@@ -32,6 +32,7 @@ type process struct {
 	order        *os.File     // its standard input
 	news         chan message // everything but logs; closed when it says no more
 	stderr       tail
+	drained      chan struct{} // closed when stderr has all
 	exited       chan struct{}
 	status       error // of the process, once exited is closed
 }
@@ -48,7 +49,7 @@ func startProcess(req requirements, dir string, lock *os.File, log logs.Func) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &process{requirements: req, news: make(chan message, 4), exited: make(chan struct{})}
+	p := &process{requirements: req, news: make(chan message, 4), drained: make(chan struct{}), exited: make(chan struct{})}
 	if err := p.start(dir, []*os.File{theirs, lock}, log); err != nil {
 		conn.Close()
 		return nil, nil, err
@@ -148,6 +149,7 @@ func (p *process) begin(ctx context.Context, o order) (*readiness, error) {
 			return nil, fmt.Errorf("starting the embedded engine: %s", msg.Failed)
 		}
 		<-p.exited
+		<-p.drained
 		return nil, fmt.Errorf("the embedded engine ended at once (%v): %s", p.status, p.stderr.String())
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for the embedded engine to start: %w", context.Cause(ctx))
@@ -163,6 +165,7 @@ func (p *process) end(timeout time.Duration) error {
 		return nil // it was told to end, and it has
 	}
 	if p.status != nil {
+		<-p.drained
 		return fmt.Errorf("the embedded engine ended badly (%w): %s", p.status, p.stderr.String())
 	}
 	return nil
@@ -199,6 +202,7 @@ func (p *process) readMessages(r io.ReadCloser, log logs.Func) {
 // readErrors keeps the end of what the process writes to its standard error,
 // which is nothing unless it crashes.
 func (p *process) readErrors(r io.ReadCloser, log logs.Func) {
+	defer close(p.drained)
 	defer r.Close()
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		log.Write(slog.LevelDebug, "engine: "+lines.Text())

@@ -81,12 +81,12 @@ func (r requirements) stateDir(dir string) string {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Sprintf("the state directory cannot be made (%v): %s", err, another)
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Sprintf("the state directory cannot be used (%v): %s", err, another)
-	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != r.uid {
-		return fmt.Sprintf("the state directory %s belongs to uid %d, and this is uid %d: %s", dir, owner, r.uid, another)
+	// The cache of root and that of an ordinary user differ in ownership and in the
+	// attributes that overlayfs uses: they must not meet in one directory.
+	if info, err := os.Stat(lockFile(dir)); err == nil {
+		if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != r.uid {
+			return fmt.Sprintf("the state directory %s was made by uid %d, and this is uid %d: %s", dir, owner, r.uid, another)
+		}
 	}
 	probe, err := os.CreateTemp(dir, ".writable-")
 	if err != nil {

@@ -14,7 +14,11 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/executor/oci"
+	resources "github.com/moby/buildkit/executor/resources/types"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/network/cniprovider"
 	"github.com/moby/buildkit/util/network/netproviders"
 	"github.com/moby/buildkit/util/resolver"
 	resolverconfig "github.com/moby/buildkit/util/resolver/config"
@@ -33,15 +37,16 @@ func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, sa
 	factory := snapshotter(state, say)
 	ready.Snapshotter = factory.Name
 	opt, err := runc.NewWorkerOpt(state, factory, ready.Rootless, oci.ProcessSandbox,
-		nil,                            // labels
-		nil,                            // id map: a user namespace is around the engine, not around a RUN
-		netproviders.Opt{Mode: "host"}, // no CNI to install, and package mirrors are reached
-		nil,                            // DNS: the host's
-		"runc", "", false,              // no AppArmor profile, no SELinux label
+		nil, // labels
+		nil, // id map: a user namespace is around the engine, not around a RUN
+		netproviders.Opt{Mode: "host", CNI: cniprovider.Opt{Root: state}}, // no CNI to install, and package mirrors are reached
+		nil,               // DNS: the host's
+		"runc", "", false, // no AppArmor profile, no SELinux label
 		nil, "", "", nil) // parallelism, trace socket, cgroup parent, CDI devices: BuildKit's defaults
 	if err != nil {
 		return nil, ready, err
 	}
+	opt.Executor = hostNetwork{opt.Executor}
 	opt.RegistryHosts = hosts
 	opt.BuildkitVersion = client.BuildkitVersion{Package: buildkitModule, Version: ready.Version}
 	w, err := base.NewWorker(ctx, opt)
@@ -49,6 +54,18 @@ func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, sa
 		return nil, ready, err
 	}
 	return w, ready, nil
+}
+
+// hostNetwork asks for the host's network by its name where a RUN asks for none.
+// It would get the same without, but with a resolv.conf for a network of its own,
+// from which name servers on this machine are dropped.
+type hostNetwork struct{ executor.Executor }
+
+func (h hostNetwork) Run(ctx context.Context, id string, root executor.Mount, mounts []executor.Mount, process executor.ProcessInfo, started chan<- struct{}) (resources.Recorder, error) {
+	if process.Meta.NetMode == pb.NetMode_UNSET {
+		process.Meta.NetMode = pb.NetMode_HOST
+	}
+	return h.Executor.Run(ctx, id, root, mounts, process, started)
 }
 
 // snapshotter is overlayfs wherever it works; else whole copies, which always work

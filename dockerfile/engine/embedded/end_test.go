@@ -1,0 +1,162 @@
+//go:build linux
+
+package embedded_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+)
+
+// sleepFor makes a RUN that nobody else has: by its number its processes are found.
+func sleepFor() (command, mark string) {
+	mark = fmt.Sprint(100000 + time.Now().UnixNano()%800000)
+	// A process in the background, which nobody waits for, has to end as well.
+	return fmt.Sprintf("busybox sleep %s & echo running; busybox sleep %s", mark, mark), mark
+}
+
+// processesWith lists the processes of the machine whose arguments contain a text.
+func processesWith(text string) (found []string) {
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range paths {
+		args, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(args), text) && path != fmt.Sprintf("/proc/%d/cmdline", os.Getpid()) {
+			found = append(found, strings.ReplaceAll(string(args), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// checkNothingLeft looks for processes, mounts and control groups.
+func checkNothingLeft(t *testing.T, state, mark string) {
+	t.Helper()
+	if left := processesWith(mark); len(left) > 0 {
+		t.Errorf("processes are left: %q", left)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(mounts), state) {
+		t.Errorf("mounts are left below %s:\n%s", state, mounts)
+	}
+}
+
+// startSleeping solves a RUN that never ends and returns when it runs. What the solve
+// came to is sent to the channel.
+func startSleeping(t *testing.T, ctx context.Context, e *embedded.Engine) (mark string, solved chan error) {
+	t.Helper()
+	command, mark := sleepFor()
+	solved = make(chan error, 1)
+	out := t.TempDir()
+	go func() {
+		_, err := run(ctx, e, command, out)
+		solved <- err
+	}()
+	eventually(t, 20*time.Second, "the RUN runs", func() bool { return len(processesWith("sleep\x00"+mark)) == 2 })
+	return mark, solved
+}
+
+// Ctrl-C: the caller cancels its solve and closes the engine.
+func TestCancelledSolveLeavesNothing(t *testing.T) {
+	needRoot(t)
+	state := t.TempDir()
+	e := open(t, embedded.Options{StateDir: state})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	mark, solved := startSleeping(t, ctx, e)
+
+	begin := time.Now()
+	cancel()
+	if err := <-solved; err == nil {
+		t.Error("a solve that was cancelled succeeded")
+	}
+	eventually(t, 3*time.Second, "the RUN ends", func() bool { return len(processesWith(mark)) == 0 })
+	if err := e.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+	t.Logf("ended after %v", time.Since(begin))
+	checkNothingLeft(t, state, mark)
+}
+
+// Close does not wait for a solve that is under way.
+func TestCloseEndsARunningSolve(t *testing.T) {
+	needRoot(t)
+	state := t.TempDir()
+	e := open(t, embedded.Options{StateDir: state})
+	mark, solved := startSleeping(t, t.Context(), e)
+
+	begin := time.Now()
+	if err := e.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+	if took := time.Since(begin); took > 4*time.Second {
+		t.Errorf("closing took %v", took)
+	}
+	checkNothingLeft(t, state, mark)
+	if err := <-solved; err == nil {
+		t.Error("a solve succeeded in an engine that was closed")
+	}
+	if err := e.Close(); err != nil {
+		t.Errorf("closing again: %v", err)
+	}
+}
+
+// kill -9 on the program ends the engine and its RUN with it, and the next engine removes
+// what else is left.
+func TestKilledProgramLeavesNothing(t *testing.T) {
+	needRoot(t)
+	state := t.TempDir()
+	command, mark := sleepFor()
+	h := startHelper(t, helperRun, state, command)
+	eventually(t, 20*time.Second, "the RUN runs", func() bool { return len(processesWith("sleep\x00"+mark)) == 2 })
+	groups := controlGroups(t)
+	if len(groups) == 0 {
+		t.Error("the RUN has no control group to look for")
+	}
+	if err := h.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	h.Wait()
+	eventually(t, time.Second, "the RUN ends", func() bool { return len(processesWith(mark)) == 0 })
+	checkNothingLeft(t, state, mark)
+
+	e := open(t, embedded.Options{StateDir: state})
+	if _, err := run(t.Context(), e, "true", t.TempDir()); err != nil {
+		t.Errorf("a RUN after the crash: %v", err)
+	}
+	for _, dir := range []string{"runc-overlayfs/executor/*/config.json", "runtime/runc/*", "tmp/*"} {
+		if left, _ := filepath.Glob(filepath.Join(state, dir)); len(left) > 0 {
+			t.Errorf("the next engine leaves %q", left)
+		}
+	}
+	for _, group := range groups {
+		if _, err := os.Stat(group); err == nil {
+			t.Errorf("the control group %s is left", group)
+		}
+	}
+}
+
+// controlGroups lists the control groups of RUNs, in every hierarchy there is.
+func controlGroups(t *testing.T) []string {
+	t.Helper()
+	var groups []string
+	for _, pattern := range []string{"/sys/fs/cgroup/buildkit/*", "/sys/fs/cgroup/*/buildkit/*"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range found {
+			if info, err := os.Stat(path); err == nil && info.IsDir() {
+				groups = append(groups, path)
+			}
+		}
+	}
+	return groups
+}
