@@ -64,10 +64,8 @@ bootstrap() {
 	if [[ $mirror == https:* ]]; then
 		include=(--include=ca-certificates)
 	fi
-	# debootstrap mounts /proc in there. In a mount namespace of its own that
-	# mount is gone however debootstrap ends.
-	http_proxy=$proxy unshare --mount --propagation private \
-		debootstrap --variant=minbase "${include[@]}" "$suite" "$1" "$mirror" >"$work/debootstrap.log" 2>&1 ||
+	http_proxy=$proxy debootstrap --variant=minbase "${include[@]}" "$suite" "$1" "$mirror" \
+		>"$work/debootstrap.log" 2>&1 ||
 		die "debootstrap failed: $(tail -n3 "$work/debootstrap.log" | tr '\n' ' ')(mirror $mirror; DEBIAN_SUITE names another release, or take a base image from a registry: make demo BASE=reference)"
 }
 
@@ -100,6 +98,17 @@ clean() {
 	: >"$1/etc/machine-id"
 }
 
+# discard removes the directories given, in which a debootstrap that was killed
+# may have left mounts.
+discard() {
+	local dir
+	for dir in "$@"; do
+		[ -d "$dir" ] || continue
+		umount -q "$dir/rootfs/proc" "$dir/rootfs/sys" 2>/dev/null || true
+		rm -rf --one-file-system "$dir"
+	done
+}
+
 suite=${DEBIAN_SUITE:-$(host_suite)}
 sources=$(sources)
 proxy=$(proxy)
@@ -130,9 +139,9 @@ if [ -e "$bases/$name/index.json" ]; then # made while we waited
 	exit 0
 fi
 
-rm -rf "$bases"/.work.* # left by a run that was killed
+discard "$bases"/.work.* # left by a run that was killed
 work=$(mktemp -d "$bases/.work.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+trap 'discard "$work"' EXIT
 
 say "making a base image of Debian $suite from $mirror (once, about a minute)"
 bootstrap "$work/rootfs"

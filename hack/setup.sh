@@ -13,7 +13,7 @@ needs=(
 	"runc runc"           # runs the RUN steps of the embedded engine
 	"newuidmap uidmap"    # lets an ordinary user have that engine
 	"flock util-linux"    # keeps two runs out of each other's way
-	"unshare util-linux"  # keeps mounts private
+	"unshare util-linux"  # shows an ordinary user the inside of an image
 	"debootstrap debootstrap" # makes the base image
 )
 if [ "${1:-}" = -without-debootstrap ] || [ "$(id -u)" != 0 ]; then
@@ -40,7 +40,7 @@ fi
 
 say "installing ${packages[*]} (for ${programs[*]})"
 export DEBIAN_FRONTEND=noninteractive
-install=(apt-get install -y -qq --no-install-recommends "${packages[@]}")
+install=(apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${packages[@]}")
 # The package lists of a fresh machine may be missing or too old.
 if ! "${install[@]}" >/dev/null 2>&1; then
 	say "updating the package lists"
