@@ -13,22 +13,17 @@ type Analyzed struct {
 	raw map[string]any
 }
 
-// ReadAnalyzed reads analyzed.toml. One that is not there is empty, and found
-// says so.
-func ReadAnalyzed(path string) (analyzed Analyzed, found bool, err error) {
-	raw := map[string]any{}
-	_, err = ReadTOML("analyzed", path, &raw)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Analyzed{raw: raw}, false, nil
+// ParseAnalyzed reads the contents of analyzed.toml; the path is for messages.
+// No contents at all are an empty one.
+func ParseAnalyzed(path string, data []byte) (Analyzed, error) {
+	a := Analyzed{raw: map[string]any{}}
+	if _, err := DecodeTOML("analyzed", path, data, &a.raw); err != nil {
+		return Analyzed{}, err
 	}
-	if err != nil {
-		return Analyzed{}, false, err
-	}
-	a := Analyzed{raw: raw}
 	if err := a.check(); err != nil {
-		return Analyzed{}, false, &FileError{What: "analyzed", Path: path, Err: err}
+		return Analyzed{}, &FileError{What: "analyzed", Path: path, Err: err}
 	}
-	return a, true, nil
+	return a, nil
 }
 
 // check finds out whether what the programs look into has the right types.
@@ -57,10 +52,7 @@ func (a Analyzed) check() error {
 	return nil
 }
 
-// Write writes analyzed.toml.
-func (a Analyzed) Write(path string) error { return WriteTOML("analyzed", path, a.raw) }
-
-// Bytes is analyzed.toml as Write writes it.
+// Bytes is analyzed.toml to be written.
 func (a Analyzed) Bytes() ([]byte, error) { return EncodeTOML(a.raw) }
 
 func (a Analyzed) table(keys ...string) map[string]any {

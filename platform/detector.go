@@ -155,8 +155,17 @@ func (m ExperimentalMode) Allow(log *Log, feature string) error {
 	case ExperimentalSilent:
 		return nil
 	case ExperimentalWarn:
-		log.Warnf("%s: an experimental feature of this Platform API", feature)
+		log.Warnf("%s: experimental there", feature)
 		return nil
 	}
-	return WithCode(CodeFailed, fmt.Errorf("%s: an experimental feature of this Platform API; set CNB_EXPERIMENTAL_MODE=warn or silent to use it, or CNB_PLATFORM_API=0.13 or newer", feature))
+	return WithCode(CodeFailed, fmt.Errorf("%s: experimental there; set CNB_EXPERIMENTAL_MODE=warn or silent to use it, or CNB_PLATFORM_API=0.13 or newer", feature))
+}
+
+// AllowExtensions decides whether image extensions may be used: where they are
+// still experimental, the mode does.
+func (a API) AllowExtensions(mode ExperimentalMode, log *Log) error {
+	if !a.ExtensionsExperimental {
+		return nil
+	}
+	return mode.Allow(log, "image extensions with Platform API "+a.Version)
 }

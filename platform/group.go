@@ -59,9 +59,40 @@ type Plan struct {
 	Entries []PlanEntry `toml:"entries"`
 }
 
-// ReadPlan reads plan.toml.
-func ReadPlan(path string) (Plan, error) {
+// ParsePlan reads the contents of plan.toml; the path is for messages.
+func ParsePlan(path string, data []byte) (Plan, error) {
 	var plan Plan
-	_, err := ReadTOML("plan", path, &plan)
+	_, err := DecodeTOML("plan", path, data, &plan)
 	return plan, err
+}
+
+// WithoutExtensions is plan.toml without the entries that an extension
+// provides, and with all else that stands in it. The data must be a plan.
+func WithoutExtensions(data []byte) ([]byte, error) {
+	raw := map[string]any{}
+	if _, err := DecodeTOML("plan", "", data, &raw); err != nil {
+		return nil, err
+	}
+	entries, _ := raw["entries"].([]map[string]any)
+	left := []map[string]any{}
+	for _, entry := range entries {
+		if !hasExtension(entry) {
+			left = append(left, entry)
+		}
+	}
+	delete(raw, "entries")
+	if len(left) > 0 {
+		raw["entries"] = left
+	}
+	return EncodeTOML(raw)
+}
+
+func hasExtension(entry map[string]any) bool {
+	providers, _ := entry["providers"].([]map[string]any)
+	for _, p := range providers {
+		if is, _ := p["extension"].(bool); is {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,191 @@
+package phase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/graft-cnb/graft/buildmodule"
+	"github.com/graft-cnb/graft/platform"
+)
+
+// Detector resolves an order into one group and a build plan (buildpack.md,
+// "Phase #1: Detection"; platform.md, "detector").
+type Detector struct {
+	Log *platform.Log
+	// Order and System are files to read. System may be empty.
+	Order, System string
+	Store         buildmodule.Store
+	// ExtensionsAllowed is asked when the order has image extensions; its error
+	// ends the phase. Nil where the Platform API knows no extensions: they are
+	// left out with a warning.
+	ExtensionsAllowed func() error
+	Modules           ModuleInputs
+	User              platform.BuildUser
+	// Analyzed is a file to read; empty where the Platform API has none.
+	Analyzed string
+	// MatchTargets makes modules take part only where they match the run image.
+	MatchTargets bool
+	// Group and Plan are files to write.
+	Group, Plan string
+	// Generate runs the extensions of the group before anything is written; nil
+	// leaves that to the generator, or to nobody.
+	Generate *Generation
+	// Layers is the directory that the phases share.
+	Layers string
+	// Generated is the directory that holds nothing when no extension takes
+	// part; empty where the Platform API has none.
+	Generated string
+}
+
+// Run detects, and writes group.toml and plan.toml if a group passes; if none
+// does, the error carries platform.CodeFailedDetect or
+// platform.CodeFailedDetectWithErrors and the files stay as they are.
+func (d Detector) Run(ctx context.Context) error {
+	err := d.Modules.become(d.User, d.Layers, d.Generated)
+	if err != nil {
+		return err
+	}
+	var analyzed []byte
+	if d.Analyzed != "" {
+		if analyzed, err = d.Modules.readTarget(d.Log, d.Analyzed); err != nil {
+			return err
+		}
+	}
+	catalog, order, system, err := d.load()
+	if err != nil {
+		return err
+	}
+	sel, err := d.detect(ctx, catalog, order, system)
+	if err != nil {
+		return err
+	}
+	group := sel.group()
+	for _, m := range sel.members {
+		d.Log.Infof("%s %s takes part", m.module.Kind, m.module)
+	}
+	plan, err := platform.EncodeTOML(sel.plan)
+	if err != nil {
+		return err
+	}
+	commit := func() error { return nil }
+	if d.Generate != nil && len(group.GroupExtensions) > 0 {
+		d.Generate.Modules = d.Modules
+		result, err := d.Generate.run(ctx, sel.extensions(), plan, analyzed)
+		if err != nil {
+			return err
+		}
+		defer result.discard()
+		commit = result.commit
+	}
+	return d.write(group, plan, commit)
+}
+
+// load reads order and system and everything that they can reach.
+func (d Detector) load() (*catalog, platform.OrderFile, platform.System, error) {
+	fail := func(err error) (*catalog, platform.OrderFile, platform.System, error) {
+		return nil, platform.OrderFile{}, platform.System{}, err
+	}
+	order, err := platform.ReadOrder(d.Order)
+	if err != nil {
+		return fail(err)
+	}
+	var system platform.System
+	if d.System != "" {
+		if system, err = platform.ReadSystem(d.System); err != nil {
+			return fail(err)
+		}
+	}
+	if len(order.OrderExtensions) > 0 {
+		if d.ExtensionsAllowed == nil {
+			d.Log.Warnf("%s has image extensions, which this Platform API does not know: they are left out", d.Order)
+			order.OrderExtensions = nil
+		} else if err := d.ExtensionsAllowed(); err != nil {
+			return fail(err)
+		}
+	}
+	c := newCatalog(d.Store, d.Modules.ExecEnv, d.Log)
+	around := platform.Order{{Group: system.Pre}, {Group: system.Post}}
+	for _, part := range []platform.Order{order.Order, around} {
+		if err := c.load(buildmodule.Buildpack, part); err != nil {
+			return fail(err)
+		}
+	}
+	if err := c.load(buildmodule.Extension, order.OrderExtensions); err != nil {
+		return fail(err)
+	}
+	return c, order, system, nil
+}
+
+// detect tries group after group.
+func (d Detector) detect(ctx context.Context, c *catalog, order platform.OrderFile, system platform.System) (selection, error) {
+	runs := newRuns(d)
+	errored := false
+	tried := 0
+	for members := range c.groups(order, system) {
+		tried++
+		attempt, err := runs.try(ctx, members)
+		if err != nil {
+			return selection{}, err
+		}
+		errored = errored || attempt.errored
+		if attempt.resolved {
+			return attempt.selection, nil
+		}
+		d.Log.Infof("Group %d does not pass:", tried)
+		for _, reason := range attempt.reasons {
+			d.Log.Infof("  %s", reason)
+		}
+	}
+	if errored {
+		return selection{}, platform.WithCode(platform.CodeFailedDetectWithErrors, fmt.Errorf(
+			"no group passes detection, and at least one module errored (%d tried)", tried))
+	}
+	return selection{}, platform.WithCode(platform.CodeFailedDetect, fmt.Errorf("no group passes detection (%d tried)", tried))
+}
+
+// write puts the results in place, the group last: who finds it finds the rest.
+func (d Detector) write(group platform.Group, plan []byte, commit func() error) error {
+	if err := os.Remove(detectedPath(d.Plan)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing what an earlier run kept: %w", err)
+	}
+	if len(group.GroupExtensions) == 0 && d.Generated != "" {
+		if err := platform.RemoveDir(d.Generated); err != nil {
+			return fmt.Errorf("emptying %s of an earlier run's Dockerfiles: %w", d.Generated, err)
+		}
+	}
+	if err := platform.WriteFile("plan", d.Plan, plan); err != nil {
+		return err
+	}
+	if err := commit(); err != nil {
+		return err
+	}
+	return platform.WriteTOML("group", d.Group, group)
+}
+
+func (s selection) group() platform.Group {
+	group := platform.Group{Group: []platform.GroupModule{}}
+	for _, m := range s.members {
+		entry := platform.GroupModule{
+			ID: m.module.ID, Version: m.module.Version, API: m.module.API.Version, Homepage: m.module.Homepage,
+		}
+		if m.module.Kind == buildmodule.Extension {
+			group.GroupExtensions = append(group.GroupExtensions, entry)
+		} else {
+			group.Group = append(group.Group, entry)
+		}
+	}
+	return group
+}
+
+func (s selection) extensions() []*buildmodule.Module {
+	var out []*buildmodule.Module
+	for _, m := range s.members {
+		if m.module.Kind == buildmodule.Extension {
+			out = append(out, m.module)
+		}
+	}
+	return out
+}

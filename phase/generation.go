@@ -1,0 +1,259 @@
+package phase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/graft-cnb/graft/buildmodule"
+	"github.com/graft-cnb/graft/dockerfile"
+	"github.com/graft-cnb/graft/platform"
+)
+
+// Generation runs the extensions of a group and collects what they generate
+// (image_extension.md, "Phase: Generation"). The detector and the generator
+// share it, so that both give the same files.
+type Generation struct {
+	Log     *platform.Log
+	Modules ModuleInputs
+	Layout  platform.GeneratedLayout
+	// KeepSameRunImage leaves the run image's reference and target as they are
+	// when an extension names the run image already in use.
+	KeepSameRunImage bool
+	// ExtendRun tells whether the platform can extend run images at all.
+	ExtendRun bool
+	// Generated is the directory to write.
+	Generated string
+	// Plan and Analyzed are the files to rewrite.
+	Plan, Analyzed string
+	// RunFile is run.toml.
+	RunFile string
+}
+
+// generated is what a generation gave, staged beside its destination.
+type generated struct {
+	stage        *platform.StagedDir
+	plan         detected
+	analyzed     detected
+	planPath     string
+	analyzedPath string
+}
+
+// run runs the extensions in order for the given plan and analyzed files. Nothing
+// outside of the stage is changed before commit.
+func (g Generation) run(ctx context.Context, extensions []*buildmodule.Module, planData, analyzedData []byte) (*generated, error) {
+	plan, err := platform.ParsePlan(g.Plan, planData)
+	if err != nil {
+		return nil, platform.WithCode(platform.CodeFailed, err)
+	}
+	analyzed, err := platform.ParseAnalyzed(g.Analyzed, analyzedData)
+	if err != nil {
+		return nil, platform.WithCode(platform.CodeFailed, err)
+	}
+	work, err := os.MkdirTemp("", "graft-output-")
+	if err != nil {
+		return nil, platform.WithCode(platform.CodeGenerated, fmt.Errorf("preparing the extensions' output: %w", err))
+	}
+	defer os.RemoveAll(work)
+	var outputs []*output
+	for i, extension := range extensions {
+		dir := filepath.Join(work, strconv.Itoa(i))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, platform.WithCode(platform.CodeGenerated, err)
+		}
+		out, err := g.generate(ctx, extension, plan, dir)
+		if err != nil {
+			return nil, err
+		}
+		if out != nil {
+			defer out.root.Close()
+			outputs = append(outputs, out)
+		}
+	}
+	result, err := g.collect(outputs, analyzed)
+	if err != nil {
+		return nil, platform.WithCode(platform.CodeGenerated, err)
+	}
+	result.plan.before, result.analyzed.before = planData, analyzedData
+	if result.plan.after, err = platform.WithoutExtensions(planData); err != nil {
+		result.discard()
+		return nil, platform.WithCode(platform.CodeGenerated, err)
+	}
+	return result, nil
+}
+
+// generate runs one extension and checks its output. It returns nil for an
+// extension that generates nothing.
+func (g Generation) generate(ctx context.Context, extension *buildmodule.Module, plan platform.Plan, dir string) (*output, error) {
+	stdout := g.Log.Lines(platform.LevelInfo, extension.ID)
+	defer stdout.Close()
+	stderr := g.Log.Lines(platform.LevelWarn, extension.ID)
+	defer stderr.Close()
+	in := g.Modules.forModule()
+	in.Output = stdout
+	dir, err := extension.Generate(ctx, in, stderr, entriesFor(extension, plan), dir)
+	if err != nil {
+		return nil, platform.WithCode(platform.CodeGenerate, err)
+	}
+	out, err := g.readOutput(extension, dir)
+	if err != nil {
+		return nil, platform.WithCode(platform.CodeGenerated, err)
+	}
+	return out, nil
+}
+
+// entriesFor is the plan of one extension: what is required of every name that
+// it provides.
+func entriesFor(extension *buildmodule.Module, plan platform.Plan) []buildmodule.Entry {
+	entries := []buildmodule.Entry{}
+	for _, entry := range plan.Entries {
+		if !providedBy(entry, func(p platform.Provider) bool { return p.ID == extension.ID }) {
+			continue
+		}
+		for _, r := range entry.Requires {
+			entries = append(entries, buildmodule.Entry{Name: r.Name, Metadata: r.Metadata})
+		}
+	}
+	return entries
+}
+
+func providedBy(entry platform.PlanEntry, is func(platform.Provider) bool) bool {
+	for _, p := range entry.Providers {
+		if p.Extension && is(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// collect chooses the run image and stages what the extensions generated.
+func (g Generation) collect(outputs []*output, analyzed platform.Analyzed) (*generated, error) {
+	if err := g.chooseRunImage(outputs, &analyzed); err != nil {
+		return nil, err
+	}
+	analyzed.SetBuildExtend(anyOf(outputs, func(o *output) bool { return o.build != nil }))
+	data, err := analyzed.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	stage, err := platform.StageDir(g.Generated)
+	if err != nil {
+		return nil, err
+	}
+	for _, out := range outputs {
+		if err := g.stageOutput(stage.Path, out); err != nil {
+			stage.Discard()
+			return nil, err
+		}
+	}
+	return &generated{
+		stage:        stage,
+		plan:         detected{what: "plan"},
+		analyzed:     detected{what: "analyzed", after: data},
+		planPath:     g.Plan,
+		analyzedPath: g.Analyzed,
+	}, nil
+}
+
+// chooseRunImage finds the last run.Dockerfile that names an image other than
+// the base: it decides, and those before it no longer count (platform.md,
+// "detector", on selecting the run image).
+func (g Generation) chooseRunImage(outputs []*output, analyzed *platform.Analyzed) error {
+	last := -1
+	for i, out := range outputs {
+		if out.run != nil && !out.run.Base {
+			last = i
+		}
+	}
+	extend := false
+	for i, out := range outputs {
+		if out.run == nil {
+			continue
+		}
+		if i < last {
+			out.ignored = true
+			continue
+		}
+		extend = extend || out.run.Instructions > 0
+	}
+	if extend && !g.ExtendRun {
+		g.Log.Warnf("run.Dockerfiles have instructions, but this Platform API can only switch the run image, not extend it")
+	}
+	known, found, err := platform.ReadRunFile(g.RunFile)
+	if err != nil {
+		return platform.WithCode(platform.CodeFailed, err)
+	}
+	if !found {
+		g.Log.Warnf("there is no run file %s, so nobody can tell whether a run image that an extension chooses is known", g.RunFile)
+	}
+	if last >= 0 {
+		g.switchRunImage(outputs[last].run.Image, known, analyzed)
+	}
+	analyzed.SetRunExtend(extend)
+	return nil
+}
+
+func (g Generation) switchRunImage(image string, known platform.RunFile, analyzed *platform.Analyzed) {
+	listed := false
+	for _, i := range known.Images {
+		for _, candidate := range append(i.Mirrors, i.Image) {
+			listed = listed || sameImage(candidate, image)
+		}
+	}
+	if !listed {
+		g.Log.Warnf("run image %s, chosen by an extension, is not listed in the run file %s", image, g.RunFile)
+	}
+	if g.KeepSameRunImage && sameImage(analyzed.RunImage(), image) {
+		return
+	}
+	analyzed.SwitchRunImage(image)
+}
+
+// sameImage compares names by what they stand for, so that the default registry
+// and tag make no difference.
+func sameImage(a, b string) bool {
+	if a == b {
+		return true
+	}
+	refA, errA := name.ParseReference(a, name.WeakValidation)
+	refB, errB := name.ParseReference(b, name.WeakValidation)
+	return errA == nil && errB == nil && refA.Name() == refB.Name()
+}
+
+func anyOf(outputs []*output, is func(*output) bool) bool {
+	for _, out := range outputs {
+		if is(out) {
+			return true
+		}
+	}
+	return false
+}
+
+// commit puts everything in place.
+func (r *generated) commit() error {
+	err := r.stage.Commit()
+	if err == nil {
+		err = r.plan.write(r.planPath)
+	}
+	if err == nil {
+		err = r.analyzed.write(r.analyzedPath)
+	}
+	return platform.WithCode(platform.CodeGenerated, err)
+}
+
+func (r *generated) discard() { r.stage.Discard() }
+
+// explainOutput turns what went wrong with a file of an extension's output into
+// an error that names both.
+func explainOutput(extension, path string, err error) error {
+	var known *dockerfile.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return &dockerfile.Error{Extension: extension, Path: path, Problem: err.Error(), Err: err}
+}

@@ -1,0 +1,57 @@
+package phase
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/graft-cnb/graft/buildmodule"
+	"github.com/graft-cnb/graft/platform"
+)
+
+// osRelease tells the distribution of the image that the program runs in.
+const osRelease = "/etc/os-release"
+
+// ModuleInputs is what modules get from every phase that runs them.
+type ModuleInputs struct {
+	App         string
+	PlatformDir string
+	Env         platform.ModuleEnv
+	// ExecEnv is the execution environment; empty where the Platform API has
+	// none.
+	ExecEnv string
+
+	target platform.Target
+}
+
+func (in ModuleInputs) forModule() buildmodule.Inputs {
+	return buildmodule.Inputs{
+		App: in.App, PlatformDir: in.PlatformDir, Env: in.Env, Target: in.target, ExecEnv: in.ExecEnv,
+	}
+}
+
+// become makes the process run as the build user, before anything is read that
+// a module wrote.
+func (in *ModuleInputs) become(user platform.BuildUser, owned ...string) error {
+	account, err := user.Become(owned...)
+	in.Env.Account = account
+	return err
+}
+
+// readTarget finds out in analyzed.toml what the build is for, and returns what
+// the file said before any generation. One that is not there is a warning.
+func (in *ModuleInputs) readTarget(log *platform.Log, path string) ([]byte, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		log.Warnf("there is no analyzed file %s: the target of the build is not known", path)
+	}
+	data, err := readBefore("analyzed", path)
+	if err != nil {
+		return nil, err
+	}
+	analyzed, err := platform.ParseAnalyzed(path, data)
+	if err != nil {
+		return nil, err
+	}
+	in.target = analyzed.Target().WithDistroFrom(osRelease)
+	return data, nil
+}

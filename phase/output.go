@@ -1,0 +1,196 @@
+package phase
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/graft-cnb/graft/buildmodule"
+	"github.com/graft-cnb/graft/dockerfile"
+	"github.com/graft-cnb/graft/platform"
+)
+
+// output is what one extension generated, checked.
+type output struct {
+	extension string
+	root      *os.Root
+	// build and run are nil where the extension has no such Dockerfile.
+	build, run *dockerfile.File
+	// files are the contents of Dockerfiles and of extend-config.toml, by name.
+	files    map[string][]byte
+	contexts []string
+	// ignored tells that another extension chose the run image after this one.
+	ignored bool
+}
+
+const (
+	configName = "extend-config.toml"
+	// maxFile bounds a Dockerfile or extend-config.toml in bytes.
+	maxFile = 4 << 20
+)
+
+// mistaken are names at the top of an output that nothing reads, with the name
+// that was meant.
+var mistaken = map[string]string{
+	"Dockerfile": "build.Dockerfile or run.Dockerfile",
+	"build.toml": "build.Dockerfile, with args in extend-config.toml",
+	"run.toml":   "run.Dockerfile, with args in extend-config.toml",
+}
+
+func dockerfileName(kind dockerfile.Kind) string { return string(kind) + ".Dockerfile" }
+
+// readOutput reads and checks the output of an extension. It is untrusted: it
+// is opened so that nothing outside of it can be reached. An extension without
+// a Dockerfile gives nil.
+func (g Generation) readOutput(extension *buildmodule.Module, dir string) (*output, error) {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explainOutput(extension.ID, dir, err)
+	}
+	out := &output{extension: extension.ID, root: root, files: map[string][]byte{}}
+	for _, name := range []string{dockerfileName(dockerfile.KindBuild), dockerfileName(dockerfile.KindRun), configName} {
+		data, found, err := readInRoot(root, name)
+		if err != nil {
+			return nil, explainOutput(extension.ID, name, err)
+		}
+		if found {
+			out.files[name] = data
+		}
+	}
+	for name, meant := range mistaken {
+		if _, err := root.Lstat(name); err == nil {
+			g.Log.Warnf("extension %s generated %s, which nothing reads: did it mean %s?", extension.ID, name, meant)
+		}
+	}
+	if err := g.check(out); err != nil {
+		return nil, err
+	}
+	if out.build == nil && out.run == nil {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// check judges the files that were read.
+func (g Generation) check(out *output) error {
+	var config dockerfile.ExtendConfig
+	if data, found := out.files[configName]; found {
+		var err error
+		config, err = dockerfile.ParseExtendConfig(out.extension, configName, data)
+		if err != nil {
+			return err
+		}
+	}
+	for kind, file := range map[dockerfile.Kind]**dockerfile.File{dockerfile.KindBuild: &out.build, dockerfile.KindRun: &out.run} {
+		data, found := out.files[dockerfileName(kind)]
+		if !found {
+			continue
+		}
+		parsed, err := dockerfile.Parse(kind, dockerfile.Step{
+			Extension: out.extension,
+			Path:      dockerfileName(kind),
+			Content:   data,
+			Args:      config.For(kind),
+		})
+		if err != nil {
+			return err
+		}
+		for _, warning := range parsed.Warnings {
+			g.Log.Warnf("%v", warning)
+		}
+		*file = parsed
+	}
+	return g.findContexts(out)
+}
+
+// findContexts finds the build contexts that the extension made
+// (image_extension.md, "Context Folders").
+func (g Generation) findContexts(out *output) error {
+	for _, name := range []string{"context", "context.build", "context.run"} {
+		info, err := out.root.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return explainOutput(out.extension, name, err)
+		}
+		if !info.IsDir() {
+			return explainOutput(out.extension, name, errors.New("a build context must be a directory"))
+		}
+		out.contexts = append(out.contexts, name)
+	}
+	if len(out.contexts) > 1 && out.contexts[0] == "context" {
+		return explainOutput(out.extension, "context", fmt.Errorf(
+			"context must not stand beside %s: use one for both images, or one for each", out.contexts[1]))
+	}
+	if len(out.contexts) > 0 && !g.Layout.HasContexts() {
+		g.Log.Warnf("extension %s generated a build context, for which this Platform API has no place: it is left out", out.extension)
+		out.contexts = nil
+	}
+	return nil
+}
+
+// readInRoot reads a file of an output. A link may lead to another file of the
+// output, but not out of it; what is no regular file is refused without waiting
+// for it.
+func readInRoot(root *os.Root, name string) (data []byte, found bool, err error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, lstatErr := root.Lstat(name); lstatErr == nil {
+			return nil, false, errors.New("is a link that leads nowhere")
+		}
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot be read: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, false, errors.New("is not a regular file")
+	}
+	data, err = io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("is larger than the limit of %d bytes", maxFile)
+	}
+	return data, true, err
+}
+
+// stageOutput writes an extension's files to where later phases read them.
+func (g Generation) stageOutput(stage string, out *output) error {
+	id := buildmodule.EscapeID(out.extension)
+	for _, kind := range []dockerfile.Kind{dockerfile.KindBuild, dockerfile.KindRun} {
+		data, found := out.files[dockerfileName(kind)]
+		if !found {
+			continue
+		}
+		path := filepath.Join(stage, g.Layout.Dockerfile(string(kind), id))
+		if kind == dockerfile.KindRun && out.ignored {
+			path += ".ignore"
+		}
+		if err := platform.WriteFile("Dockerfile", path, data); err != nil {
+			return err
+		}
+		if config, found := out.files[configName]; found {
+			if err := platform.WriteFile("extend-config", filepath.Join(stage, g.Layout.Config(string(kind), id)), config); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range out.contexts {
+		if err := copyTree(out.root, name, filepath.Join(stage, g.Layout.Context(name, id))); err != nil {
+			return explainOutput(out.extension, name, err)
+		}
+	}
+	return nil
+}
