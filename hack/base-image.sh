@@ -120,19 +120,21 @@ arch=$(dpkg --print-architecture 2>/dev/null || uname -m)
 key=$(cat "$0" "$root"/acceptance/cmd/image/create.go - <<<"$sources$proxy" | sha256sum | cut -c1-12)
 name=debian-$suite-$arch-$key
 
-# An ordinary user may use what root has made.
-for cache in "$(cache_dir)" /var/cache/graft; do
-	if [ -r "$cache/base/$name/index.json" ]; then
-		echo "$cache/base/$name"
+bases=$(cache_dir)/base
+if [ -e "$bases/$name/index.json" ]; then
+	echo "$bases/$name"
+	exit 0
+fi
+if [ "$(id -u)" != 0 ]; then
+	made_by_root=/var/cache/graft/base/$name
+	if [ -r "$made_by_root/index.json" ]; then
+		echo "$made_by_root"
 		exit 0
 	fi
-done
-if [ "$(id -u)" != 0 ]; then
 	die "a Debian base image is made by root, once: sudo make base; or take one from a registry: make demo BASE=reference"
 fi
 "$root/hack/setup.sh"
 
-bases=$(cache_dir)/base
 lock "$bases/.lock"
 if [ -e "$bases/$name/index.json" ]; then # made while we waited
 	echo "$bases/$name"
