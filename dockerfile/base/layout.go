@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -129,7 +130,11 @@ func images(all []v1.Descriptor) []v1.Descriptor {
 		if !desc.MediaType.IsImage() && !desc.MediaType.IsIndex() {
 			continue
 		}
-		if desc.ArtifactType != "" || desc.Annotations["vnd.docker.reference.type"] != "" {
+		// Some tools write an image's own configuration type here.
+		if t := types.MediaType(desc.ArtifactType); t != "" && !t.IsConfig() {
+			continue
+		}
+		if desc.Annotations["vnd.docker.reference.type"] != "" {
 			continue
 		}
 		out = append(out, desc)

@@ -1,0 +1,260 @@
+package chain
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerui"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+
+	"github.com/graft-cnb/graft/dockerfile"
+	"github.com/graft-cnb/graft/dockerfile/base"
+)
+
+// rebasableLabel says whether another run image can take the place of the one
+// that was extended.
+const rebasableLabel = "io.buildpacks.rebasable"
+
+// inputBase and inputContext name the states that a Dockerfile is given.
+const (
+	inputBase    = "base"
+	inputContext = dockerui.DefaultLocalNameContext
+)
+
+// plan is the outcome of a conversion: the graph, and everything about the
+// extended image that does not depend on what a command does.
+type plan struct {
+	state llb.State
+	image dockerspec.DockerOCIImage
+	// layers are the instructions that add a layer, in order.
+	layers []layer
+	// contexts are the local directories in use, by the name they have in the
+	// graph; stores the images that go through the session.
+	contexts map[string]string
+	stores   map[string]*base.Image
+	// userStep is the last Dockerfile with a USER, if any.
+	userStep *step
+	userLine int
+	// rebasable: every Dockerfile says so itself.
+	rebasable bool
+	// provisional: a number of a user or group is not known yet.
+	provisional bool
+	// placeholders are numbers that stand for unknown ones in a provisional plan.
+	placeholders []string
+	// checksUser: it is a run image, and must not end as root.
+	checksUser bool
+}
+
+// layer is an instruction that adds a layer.
+type layer struct {
+	step        *step
+	instruction string
+}
+
+// needsEngine tells whether there is something to solve.
+func (p *plan) needsEngine() bool { return len(p.layers) > 0 || p.provisional || p.namedUser() }
+
+// convert turns the Dockerfiles into one graph, each on the state and the
+// configuration of the one before.
+func (r *run) convert(ctx context.Context, env environment) (*plan, error) {
+	p := &plan{
+		contexts:   map[string]string{},
+		stores:     map[string]*base.Image{},
+		rebasable:  true,
+		checksUser: r.checksUser(),
+	}
+	if err := json.Unmarshal(r.base.RawConfig, &p.image); err != nil {
+		return nil, fmt.Errorf("parse configuration of base image %q: %w", r.app.Base, err)
+	}
+	p.state = p.source(r.base, env)
+	for _, s := range r.steps {
+		if err := r.convertStep(ctx, env, p, s); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// convertStep appends one Dockerfile to the plan.
+func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step) error {
+	commands, err := s.all(p.image.Config.OnBuild)
+	if err != nil {
+		return err
+	}
+	if err := s.refuse(commands); err != nil {
+		return err
+	}
+	// What the image so far says must not count for what this Dockerfile says.
+	inherited, had := p.image.Config.Labels[rebasableLabel]
+	if r.app.Kind == dockerfile.KindRun {
+		delete(p.image.Config.Labels, rebasableLabel)
+	}
+	opts, inputs, err := r.inputs(ctx, env, p, s, commands)
+	if err != nil {
+		return err
+	}
+	ui, err := dockerui.NewClient(&stepClient{Client: env.gateway, env: env, opts: opts, inputs: inputs})
+	if err != nil {
+		return fmt.Errorf("prepare %s of extension %s: %w", s.Path, s.Extension, err)
+	}
+	platform := r.base.Platform()
+	before := len(p.image.History)
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, s.Content, dockerfile2llb.ConvertOpt{
+		Config:         ui.Config,
+		Client:         ui,
+		SourceMap:      llb.NewSourceMap(nil, s.label, "Dockerfile", s.Content),
+		TargetPlatform: &platform,
+		MetaResolver:   &resolver{run: r},
+		LLBCaps:        &env.caps,
+		Warn: func(rule, _, _, text string, at []parser.Range) {
+			if env.warn != nil {
+				env.warn(s, rule, text, firstLine(at))
+			}
+		},
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("convert %s of extension %s: %w", s.Path, s.Extension, err)
+		}
+		return s.locate(err)
+	}
+	if res.BaseImage == nil || !reflect.DeepEqual(res.BaseImage.RootFS, p.image.RootFS) {
+		return s.problem(s.fromLine, "FROM does not lead to the base image; write FROM ${base_image}", nil)
+	}
+	p.record(s, commands, res.Image.History[before:])
+	p.image = *res.Image
+	p.state = fresh(res.State)
+	if r.app.Kind == dockerfile.KindRun {
+		p.rebasable = p.rebasable && p.image.Config.Labels[rebasableLabel] == "true"
+		if _, set := p.image.Config.Labels[rebasableLabel]; !set && had {
+			setLabel(&p.image, inherited)
+		}
+	}
+	return nil
+}
+
+// fresh keeps what a state built and forgets its environment: an ARG of one
+// Dockerfile must not be seen by the next. What lasts is in the configuration.
+func fresh(st llb.State) llb.State {
+	out := st.Output()
+	if out == nil {
+		return llb.Scratch()
+	}
+	return llb.NewState(out)
+}
+
+func setLabel(img *dockerspec.DockerOCIImage, value string) {
+	if img.Config.Labels == nil {
+		img.Config.Labels = map[string]string{}
+	}
+	img.Config.Labels[rebasableLabel] = value
+}
+
+// inputs are the options and states for one Dockerfile: its args, the image so
+// far under the name that FROM has for it, its context.
+func (r *run) inputs(ctx context.Context, env environment, p *plan, s *step, commands []instructions.Command) (map[string]string, map[string]llb.State, error) {
+	args, err := r.args(ctx, env, p, s, commands)
+	if err != nil {
+		return nil, nil, err
+	}
+	opts := map[string]string{}
+	for name, value := range args {
+		opts["build-arg:"+name] = value
+	}
+	config, err := json.Marshal(p.image)
+	if err != nil {
+		return nil, nil, err
+	}
+	metadata, err := json.Marshal(map[string][]byte{exptypes.ExporterImageConfigKey: config})
+	if err != nil {
+		return nil, nil, err
+	}
+	from := r.base.Name
+	if s.from != "" {
+		from = s.from
+	}
+	key, err := contextKey(from)
+	if err != nil {
+		return nil, nil, s.problem(s.fromLine, fmt.Sprintf("FROM %s is no name of an image: %v", from, err), err)
+	}
+	opts[key] = "input:" + inputBase
+	opts["input-metadata:"+inputBase] = string(metadata)
+	inputs := map[string]llb.State{inputBase: p.state}
+	if inputs[inputContext], err = r.localContext(env, p, s, commands); err != nil {
+		return nil, nil, err
+	}
+	return opts, inputs, r.insecureSources(ctx, env, p, commands, opts, inputs)
+}
+
+// args are the build arguments of one Dockerfile (image_extension.md, "Phase:
+// Extension"). A user by name costs a look into the image, so it is looked up
+// only for a Dockerfile that asks.
+func (r *run) args(ctx context.Context, env environment, p *plan, s *step, commands []instructions.Command) (map[string]string, error) {
+	args := map[string]string{"SOURCE_DATE_EPOCH": strconv.FormatInt(r.epoch.Unix(), 10)}
+	for _, a := range s.Args {
+		args[a.Name] = a.Value
+	}
+	args[dockerfile.ArgBaseImage] = r.base.Name
+	args[dockerfile.ArgBuildID] = r.app.BuildID
+	if s.declares(commands, dockerfile.ArgUserID, dockerfile.ArgGroupID) {
+		uid, gid, err := p.ids(ctx, env)
+		if err != nil {
+			return nil, s.problem(s.fromLine, fmt.Sprintf("find the numbers for user_id and group_id: %v", err), err)
+		}
+		args[dockerfile.ArgUserID], args[dockerfile.ArgGroupID] = uid, gid
+	}
+	return args, nil
+}
+
+// contextKey is the option by which the Dockerfile frontend finds the image that
+// stands behind a name in FROM.
+func contextKey(name string) (string, error) {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", err
+	}
+	familiar := reference.FamiliarString(reference.TagNameOnly(ref))
+	return "context:" + strings.TrimSuffix(familiar, ":latest"), nil
+}
+
+// record notes which instructions of the Dockerfile added a layer. The history
+// has one entry for each command but ONBUILD, in order.
+func (p *plan) record(s *step, commands []instructions.Command, entries []history) {
+	var texts []string
+	for n, c := range commands {
+		if _, ok := c.(*instructions.OnbuildCommand); ok {
+			continue
+		}
+		text := c.Name()
+		if st, ok := c.(fmt.Stringer); ok {
+			text = st.String()
+		}
+		texts = append(texts, text)
+		if _, ok := c.(*instructions.UserCommand); ok {
+			p.userStep, p.userLine = s, s.fromLine
+			if n >= len(commands)-len(s.commands) {
+				p.userLine = firstLine(c.Location())
+			}
+		}
+	}
+	for n, e := range entries {
+		if e.EmptyLayer {
+			continue
+		}
+		text := e.CreatedBy
+		if len(texts) == len(entries) {
+			text = texts[n]
+		}
+		p.layers = append(p.layers, layer{step: s, instruction: text})
+	}
+}

@@ -1,0 +1,106 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/errdefs"
+
+	"github.com/graft-cnb/graft/dockerfile"
+)
+
+// RunError is a command of a Dockerfile that failed.
+type RunError struct {
+	// Dockerfile says where the command stands.
+	Dockerfile *dockerfile.Error
+	// ExitCode is that of the command.
+	ExitCode int
+	// Output is the end of what the command printed on both streams.
+	Output string
+}
+
+// Error names extension, file and line, shows the line, and then the end of the
+// command's output.
+func (e *RunError) Error() string {
+	if e.Output == "" {
+		return e.Dockerfile.Error() + "\nthe command printed nothing"
+	}
+	lines := strings.Split(strings.TrimRight(e.Output, "\n"), "\n")
+	return e.Dockerfile.Error() + "\nthe last lines that it printed:\n    " + strings.Join(lines, "\n    ")
+}
+
+// Unwrap leads to the *dockerfile.Error, and through it to the engine's error.
+func (e *RunError) Unwrap() error { return e.Dockerfile }
+
+// lineOf is the line that an error of BuildKit's parser or converter is about;
+// 0 when it names none.
+func lineOf(err error) int {
+	var located *parser.LocationError
+	if !errors.As(err, &located) || len(located.Locations) == 0 {
+		return 0
+	}
+	return firstLine(located.Locations[0])
+}
+
+// explain says where in which Dockerfile a solve failed, and what the command
+// had to say, as far as the engine tells.
+func (r *run) explain(ctx context.Context, err error, out *output) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, context.Cause(ctx))
+	}
+	var known *dockerfile.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	s, line := r.locateSolve(err)
+	if s == nil {
+		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, err)
+	}
+	var exit *gwpb.ExitError
+	if !errors.As(err, &exit) {
+		return s.problem(line, cause(err), err)
+	}
+	problem := fmt.Sprintf("the command failed with exit code %d", exit.ExitCode)
+	if exit.ExitCode == gwpb.UnknownExitStatus {
+		problem = "the command could not be run: " + cause(err)
+	}
+	run := &RunError{Dockerfile: s.problem(line, problem, err), ExitCode: int(exit.ExitCode)}
+	var vertex *errdefs.VertexError
+	if errors.As(err, &vertex) {
+		run.Output = out.tail(vertex.Digest)
+	}
+	return run
+}
+
+// locateSolve finds the Dockerfile and the line that an engine's error is about.
+func (r *run) locateSolve(err error) (*step, int) {
+	for _, src := range errdefs.Sources(err) {
+		if src.Info == nil {
+			continue
+		}
+		for _, s := range r.steps {
+			if s.label != src.Info.Filename {
+				continue
+			}
+			line := 0
+			if len(src.Ranges) > 0 {
+				line = int(src.Ranges[0].Start.Line)
+			}
+			return s, line
+		}
+	}
+	return nil, 0
+}
+
+// cause is an engine's message without what its layers put before it.
+func cause(err error) string {
+	msg := err.Error()
+	for _, prefix := range []string{"failed to run Build function: ", "failed to solve: ", "rpc error: ", "code = Unknown desc = "} {
+		msg = strings.TrimPrefix(msg, prefix)
+	}
+	return msg
+}

@@ -1,0 +1,254 @@
+package chain
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/opencontainers/go-digest"
+	"github.com/tonistiigi/fsutil"
+
+	"github.com/graft-cnb/graft/dockerfile/base"
+	"github.com/graft-cnb/graft/dockerfile/result"
+)
+
+// farewell is how long a cancelled build may take to say good-bye to its engine.
+const farewell = 3 * time.Second
+
+// solve runs the chain in an engine: it converts once more, now with what the
+// engine can do and with users looked up, solves the graph, and takes the added
+// layers into the stage.
+func (r *run) solve(ctx context.Context, stage *result.Stage, draft *plan) (*plan, []result.Layer, error) {
+	if r.Engine == nil {
+		return nil, nil, errors.New("the Dockerfiles add layers, and no engine to make them was given")
+	}
+	engine, err := r.Engine(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err := engine.Close(); err != nil {
+			r.log(r.Warn, "Close the BuildKit engine: %v", err)
+		}
+	}()
+	c, err := engine.Client(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := newReceiver(filepath.Join(stage.Path(), "received"), r.base)
+	if err != nil {
+		return nil, nil, err
+	}
+	opt, done, err := r.solveOpt(draft, in, stage)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	b := &build{run: r}
+	keep := &output{}
+	status, wait, err := r.watch(ctx, keep)
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, err := finish(ctx, func() (*client.SolveResponse, error) {
+		return c.Build(ctx, *opt, "", b.solve, status)
+	})
+	if err == nil || ctx.Err() == nil {
+		wait()
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, nil, r.explain(ctx, err, keep)
+	case err != nil && b.err != nil:
+		// The build function knows more than the engine's account of it.
+		return nil, nil, r.explain(ctx, b.err, keep)
+	case err != nil:
+		return nil, nil, r.explain(ctx, err, keep)
+	}
+	added, err := in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(b.plan.layers))
+	return b.plan, added, err
+}
+
+// finish waits for a build, but not for long once the context has ended.
+func finish(ctx context.Context, run func() (*client.SolveResponse, error)) (*client.SolveResponse, error) {
+	type outcome struct {
+		resp *client.SolveResponse
+		err  error
+	}
+	ch := make(chan outcome, 1)
+	go func() {
+		resp, err := run()
+		ch <- outcome{resp, err}
+	}()
+	select {
+	case o := <-ch:
+		return o.resp, o.err
+	case <-ctx.Done():
+	}
+	select {
+	case o := <-ch:
+		if o.err == nil {
+			o.err = context.Cause(ctx)
+		}
+		return nil, o.err
+	case <-time.After(farewell):
+		return nil, context.Cause(ctx)
+	}
+}
+
+// solveOpt is what the engine is given beside the graph: directories, images and
+// credentials through the session, and where the layers go. done removes what
+// was fetched meanwhile.
+func (r *run) solveOpt(draft *plan, in *receiver, stage *result.Stage) (_ *client.SolveOpt, done func(), err error) {
+	attrs := map[string]string{
+		"tar":                                   "false",
+		string(exptypes.OptKeyLayerCompression): "uncompressed",
+		string(exptypes.OptKeyOCITypes):         "true",
+	}
+	if r.RewriteTimestamps {
+		attrs[string(exptypes.OptKeySourceDateEpoch)] = strconv.FormatInt(r.epoch.Unix(), 10)
+		attrs[string(exptypes.OptKeyRewriteTimestamp)] = "true"
+	}
+	opt := &client.SolveOpt{
+		Exports:     []client.ExportEntry{{Type: client.ExporterOCI, Attrs: attrs, OutputStore: in}},
+		LocalMounts: map[string]fsutil.FS{},
+		OCIStores:   map[string]content.Store{},
+		Session:     []session.Attachable{newCredentials(r.Keychain)},
+	}
+	if len(r.Secrets) > 0 {
+		opt.Session = append(opt.Session, secretsprovider.FromMap(r.Secrets))
+	}
+	for name, dir := range draft.contexts {
+		if opt.LocalMounts[name], err = fsutil.NewFS(dir); err != nil {
+			return nil, nil, fmt.Errorf("open context %s: %w", dir, err)
+		}
+	}
+	var stores []*base.Store
+	for name, img := range draft.stores {
+		store := img.Store(stage.Path())
+		stores = append(stores, store)
+		opt.OCIStores[name] = store
+	}
+	return opt, func() {
+		for _, s := range stores {
+			if err := s.Close(); err != nil {
+				r.log(r.Warn, "Remove fetched layers: %v", err)
+			}
+		}
+	}, nil
+}
+
+// build is the part of a solve that speaks to the engine's gateway. Its fields
+// may be read once the build has returned.
+type build struct {
+	run  *run
+	plan *plan
+	err  error
+}
+
+// solve is the gateway's build function.
+func (b *build) solve(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+	res, err := b.solveGraph(ctx, gw)
+	if err != nil {
+		b.err = err
+		return nil, err
+	}
+	return res, nil
+}
+
+func (b *build) solveGraph(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+	r := b.run
+	env := r.online(gw)
+	p, err := r.convert(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.check(p); err != nil {
+		return nil, err
+	}
+	def, err := p.state.Marshal(ctx, llb.Platform(r.base.Platform()), llb.WithCaps(env.caps))
+	if err != nil {
+		return nil, fmt.Errorf("write the build graph: %w", err)
+	}
+	r.rename(def)
+	solved, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+	if err != nil {
+		return nil, err
+	}
+	ref, err := solved.SingleRef()
+	if err != nil {
+		return nil, err
+	}
+	if p.namedUser() {
+		if ref == nil {
+			return nil, r.rootError(p, fmt.Sprintf("USER %q has a name, and the image has no files", p.image.Config.User))
+		}
+		passwd, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: "/etc/passwd"})
+		if err != nil {
+			return nil, r.rootError(p, fmt.Sprintf("USER %q cannot be looked up in the extended image (%v)", p.image.Config.User, err))
+		}
+		if err := r.checkNamedUser(p, passwd); err != nil {
+			return nil, err
+		}
+	}
+	config, err := json.Marshal(r.imageConfig(p))
+	if err != nil {
+		return nil, err
+	}
+	res := gateway.NewResult()
+	res.SetRef(ref)
+	res.AddMeta(exptypes.ExporterImageConfigKey, config)
+	res.AddMeta(exptypes.ExporterImageBaseConfigKey, r.base.RawConfig)
+	b.plan = p
+	return res, nil
+}
+
+// counter is what BuildKit puts before an instruction: its number in its
+// Dockerfile. With several Dockerfiles that says nothing.
+var counter = regexp.MustCompile(`^\[ *\d+/\d+\] `)
+
+// rename puts the extension before the names that the display shows. Names are
+// no part of what the engine caches by.
+func (r *run) rename(def *llb.Definition) {
+	if def.Source == nil {
+		return
+	}
+	extensions := map[string]string{}
+	for _, s := range r.steps {
+		extensions[s.label] = s.Extension
+	}
+	for dgst, locations := range def.Source.Locations {
+		meta, ok := def.Metadata[digest.Digest(dgst)]
+		if !ok || len(locations.Locations) == 0 {
+			continue
+		}
+		n := int(locations.Locations[0].SourceIndex)
+		name, ok := meta.Description["llb.customname"]
+		if !ok || n >= len(def.Source.Infos) {
+			continue
+		}
+		extension, ok := extensions[def.Source.Infos[n].Filename]
+		if !ok {
+			continue
+		}
+		description := map[string]string{}
+		for k, v := range meta.Description {
+			description[k] = v
+		}
+		description["llb.customname"] = "[" + extension + "] " + counter.ReplaceAllString(name, "")
+		meta.Description = description
+		def.Metadata[digest.Digest(dgst)] = meta
+	}
+}

@@ -1,0 +1,217 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/patternmatcher/ignorefile"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/graft-cnb/graft/dockerfile/base"
+)
+
+// source is the state that an image is. The engine pulls it by itself from a
+// registry; a layout, or a registry that the engine would not speak to, goes
+// through the session.
+func (p *plan) source(img *base.Image, env environment) llb.State {
+	if len(img.Manifest.Layers) == 0 {
+		return llb.Scratch()
+	}
+	title := llb.WithCustomNamef("[base] FROM %s", img.Source)
+	if img.Layout == "" && !img.Insecure {
+		return llb.Image(img.Name, llb.Platform(img.Platform()), title)
+	}
+	store := "image-" + img.Digest.Hex
+	p.stores[store] = img
+	return llb.OCILayout(img.Name, llb.OCIStore(env.sessionID, store), llb.Platform(img.Platform()), title)
+}
+
+// localContext is the directory that ADD, COPY and bind mounts of a Dockerfile
+// read. Only what they name crosses to the engine, if it can be told.
+func (r *run) localContext(env environment, p *plan, s *step, commands []instructions.Command) (llb.State, error) {
+	paths, used := contextPaths(commands)
+	if !used || s.Context == "" {
+		return llb.Scratch(), nil
+	}
+	if info, err := os.Stat(s.Context); err != nil || !info.IsDir() {
+		return llb.State{}, s.problem(0, fmt.Sprintf("the Dockerfile copies from its context, but %s is no directory", s.Context), err)
+	}
+	excludes, err := ignorePatterns(s.Context)
+	if err != nil {
+		return llb.State{}, s.problem(0, fmt.Sprintf("read %s: %v", filepath.Join(s.Context, ".dockerignore"), err), err)
+	}
+	name := r.contextName(s.Context)
+	p.contexts[name] = s.Context
+	opts := []llb.LocalOption{
+		llb.ExcludePatterns(excludes),
+		llb.SharedKeyHint(name + ":" + s.Context),
+		llb.WithCustomNamef("[%s] load context %s", s.Extension, s.Context),
+	}
+	if len(paths) > 0 {
+		opts = append(opts, llb.FollowPaths(paths))
+	}
+	if env.sessionID != "" {
+		opts = append(opts, llb.SessionID(env.sessionID))
+	}
+	return llb.Local(name, opts...), nil
+}
+
+// contextName is the name of a directory in the graph; Dockerfiles with the same
+// context share it.
+func (r *run) contextName(dir string) string {
+	if r.contexts == nil {
+		r.contexts = map[string]string{}
+	}
+	name, ok := r.contexts[dir]
+	if !ok {
+		name = fmt.Sprintf("context-%d", len(r.contexts)+1)
+		r.contexts[dir] = name
+	}
+	return name
+}
+
+// contextPaths tells whether commands read the context, and which paths of it;
+// none means that it cannot be told, or that it is all of it.
+func contextPaths(commands []instructions.Command) (paths []string, used bool) {
+	all := false
+	add := func(p string) {
+		used = true
+		clean := path.Clean("/" + filepath.ToSlash(p))
+		if clean == "/" || strings.Contains(p, "$") {
+			all = true
+		}
+		paths = append(paths, strings.TrimPrefix(clean, "/"))
+	}
+	for _, c := range commands {
+		switch c := c.(type) {
+		case *instructions.AddCommand:
+			for _, p := range c.SourcePaths {
+				if !strings.Contains(p, "://") && !strings.HasPrefix(p, "git@") {
+					add(p)
+				}
+			}
+		case *instructions.CopyCommand:
+			if c.From != "" {
+				continue
+			}
+			for _, p := range c.SourcePaths {
+				add(p)
+			}
+		case *instructions.RunCommand:
+			for _, m := range mounts(c) {
+				if m.Type == instructions.MountTypeBind && m.From == "" {
+					add(m.Source)
+				}
+			}
+		}
+	}
+	if all {
+		return nil, used
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), used
+}
+
+// mounts are the mounts of a RUN with their fields as written: a variable in one
+// stays a variable. Fields that cannot be read yet make the conversion fail
+// later, with the line.
+func mounts(c *instructions.RunCommand) []*instructions.Mount {
+	if err := c.Expand(func(word string) (string, error) { return word, nil }); err != nil {
+		return instructions.GetMounts(c)
+	}
+	return instructions.GetMounts(c)
+}
+
+// insecureSources makes the images that a Dockerfile copies from, and that lie
+// in a registry that the engine would not speak to, inputs that go through the
+// session.
+func (r *run) insecureSources(ctx context.Context, env environment, p *plan, commands []instructions.Command, opts map[string]string, inputs map[string]llb.State) error {
+	if len(r.InsecureRegistries) == 0 {
+		return nil
+	}
+	for _, name := range sourceImages(commands) {
+		ref, err := base.ParseReference(name, r.InsecureRegistries)
+		if err != nil || !slices.Contains(r.InsecureRegistries, ref.Context().RegistryStr()) {
+			continue // the number of a stage, or a name: for the converter to judge
+		}
+		key, err := contextKey(name)
+		if err != nil || opts[key] != "" {
+			continue
+		}
+		o := r.registry
+		platform := r.base.Platform()
+		o.Platform = &platform
+		img, err := base.Open(ctx, name, o)
+		if err != nil {
+			return err
+		}
+		input := fmt.Sprintf("source-%d", len(inputs))
+		opts[key] = "input:" + input
+		inputs[input] = p.source(img, env)
+	}
+	return nil
+}
+
+// sourceImages are the names that COPY --from and RUN --mount=from= have.
+func sourceImages(commands []instructions.Command) []string {
+	var names []string
+	for _, c := range commands {
+		switch c := c.(type) {
+		case *instructions.CopyCommand:
+			names = append(names, c.From)
+		case *instructions.RunCommand:
+			for _, m := range instructions.GetMounts(c) {
+				names = append(names, m.From)
+			}
+		}
+	}
+	return slices.DeleteFunc(names, func(n string) bool { return n == "" })
+}
+
+// ignorePatterns reads the .dockerignore of a context; there need not be one.
+func ignorePatterns(dir string) ([]string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	data, err := root.ReadFile(".dockerignore")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ignorefile.ReadAll(bytes.NewReader(data))
+}
+
+// resolver finds the configuration of images that Dockerfiles copy from, in the
+// client, so that the conversion needs no engine.
+type resolver struct{ run *run }
+
+var _ llb.ImageMetaResolver = (*resolver)(nil)
+
+// ResolveImageConfig resolves a reference to a digest and reads the image's
+// configuration.
+func (v *resolver) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	o := v.run.registry
+	if opt.ImageOpt != nil {
+		o.Platform = opt.ImageOpt.Platform
+	}
+	img, err := base.Open(ctx, ref, o)
+	if err != nil {
+		return "", "", nil, err
+	}
+	return ref, digest.Digest(img.Digest.String()), img.RawConfig, nil
+}
