@@ -23,9 +23,10 @@ PROGRAMS := detector generator extender
 # Changing the linter's version is a commit of its own.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# The programs' version is what Go reads from git, and git refuses to answer in
-# a checkout that belongs to another user (sudo make): then there is none.
-VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+# What -version says: the tag or commit, with -dirty for a changed checkout. git
+# does not answer in a checkout that belongs to another user (sudo make).
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/graft-cnb/graft/platform.Version=$(VERSION)
 
 .PHONY: help
 help: ## List the targets
@@ -34,7 +35,7 @@ help: ## List the targets
 .PHONY: build
 build: ## Build detector, generator and extender into bin/, static
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags '-s -w' -o bin/ $(PROGRAMS:%=./cmd/%)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
 
 .PHONY: demo
 demo: build ## Extend a Debian image as examples/ ask for, and run what was installed

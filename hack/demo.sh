@@ -17,15 +17,20 @@ demo=$(cache_dir)/demo
 # that is made here has the same.
 uid=1001 gid=1000
 
-# show prints a command, one flag with its value to a line, and runs it.
+# show prints a command as it could be typed, a long one with a flag to a line,
+# and runs it.
 show() {
-	local text='' word
+	local line text='' word
+	line=$(printf ' %q' "$@")
 	for word in "$@"; do
 		case $word in
 		-*) text+=" \\"$'\n'"    $(printf %q "$word")" ;;
 		*) text+=" $(printf %q "$word")" ;;
 		esac
 	done
+	if [ ${#line} -lt 80 ]; then
+		text=$line
+	fi
 	printf '\n$%s\n' "$text"
 	"$@" 9>&- # nothing that it leaves behind may hold our lock
 }
