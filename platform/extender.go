@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -40,6 +41,8 @@ type ExtenderInputs struct {
 	ProgressFile       string
 	InsecureRegistries []string
 	Keychain           authn.Keychain
+	// Epoch is the time that the extended image carries; zero for the default.
+	Epoch time.Time
 }
 
 var extenderProgram = program{
@@ -100,6 +103,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			ProgressFile:       v.path("progress-file"),
 			InsecureRegistries: v.many["insecure-registry"],
 		}
+		in.Epoch = epoch(v, c.env)
 		v.id("uid")
 		v.id("gid")
 		in.StateDir = stateDir(v, in.InContainer)
@@ -116,6 +120,20 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 		in.Keychain = keychain
 		return action(ctx, in)
 	})
+}
+
+// epoch reads SOURCE_DATE_EPOCH.
+func epoch(v *values, env func(string) string) time.Time {
+	raw := env("SOURCE_DATE_EPOCH")
+	if raw == "" {
+		return time.Time{}
+	}
+	seconds, err := strconv.ParseInt(raw, 10, 64)
+	if err != nil {
+		v.fail(fmt.Errorf("SOURCE_DATE_EPOCH: %q is no number of seconds", raw))
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
 }
 
 // inContainer finds out whether the program runs in a container, where

@@ -1,0 +1,114 @@
+// Command extender applies the Dockerfiles that image extensions generated to
+// the build image or the run image, with BuildKit (platform.md, "extender").
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/graft-cnb/graft/dockerfile"
+	"github.com/graft-cnb/graft/dockerfile/chain"
+	"github.com/graft-cnb/graft/dockerfile/engine"
+	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/phase"
+	"github.com/graft-cnb/graft/platform"
+)
+
+func main() {
+	embedded.Init()
+	ctx, stop := platform.SignalContext(context.Background())
+	code := platform.RunExtender(ctx, platform.World{}, extend)
+	stop()
+	os.Exit(int(code))
+}
+
+func extend(ctx context.Context, in platform.ExtenderInputs) error {
+	progress, closeProgress, err := openProgress(in)
+	if err != nil {
+		return err
+	}
+	applier := &chain.Applier{
+		Engine: func(ctx context.Context) (chain.Engine, error) {
+			e, err := openEngine(ctx, in)
+			if err != nil {
+				return nil, err
+			}
+			return e, nil
+		},
+		Keychain:           in.Keychain,
+		InsecureRegistries: in.InsecureRegistries,
+		Progress:           progress,
+		Epoch:              in.Epoch,
+		Warn:               in.Log.Warnf,
+		Info:               in.Log.Infof,
+		Debug:              in.Log.Debugf,
+	}
+	err = phase.Extender{
+		Log:         in.Log,
+		Applier:     applier,
+		Kind:        dockerfile.Kind(in.Kind),
+		Layout:      in.API.Generated(),
+		Group:       in.Group,
+		Analyzed:    in.Analyzed,
+		Generated:   in.Generated,
+		App:         in.App,
+		Extended:    in.Extended,
+		Base:        in.Base,
+		Outputs:     in.Outputs,
+		InContainer: in.InContainer,
+	}.Run(ctx)
+	if closeErr := closeProgress(); err == nil {
+		err = platform.WithCode(platform.CodeExtend, closeErr)
+	}
+	return err
+}
+
+// openEngine opens the engine that the platform asked for. That none can run is
+// a failure with a code of its own.
+func openEngine(ctx context.Context, in platform.ExtenderInputs) (engine.Engine, error) {
+	e, err := engine.Open(ctx, in.BuildKit, engine.Options{
+		StateDir:           in.StateDir,
+		InsecureRegistries: in.InsecureRegistries,
+		CacheTTL:           in.CacheTTL,
+		Log:                func(level slog.Level, message string) { logEngine(in.Log, level, message) },
+	})
+	var unavailable *engine.UnavailableError
+	if errors.As(err, &unavailable) {
+		return nil, platform.WithCode(platform.CodeEngine, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	in.Log.Infof("Engine: %s", e.Description())
+	return e, nil
+}
+
+func logEngine(log *platform.Log, level slog.Level, message string) {
+	switch {
+	case level >= slog.LevelWarn:
+		log.Warnf("%s", message)
+	case level >= slog.LevelInfo:
+		log.Infof("%s", message)
+	default:
+		log.Debugf("%s", message)
+	}
+}
+
+// openProgress finds out where the engine's progress goes: to the log's stdout
+// unless a file is named, and nowhere when people are not to hear of progress.
+func openProgress(in platform.ExtenderInputs) (chain.Progress, func() error, error) {
+	if in.ProgressFile == "" {
+		if in.Progress == "auto" && !in.Log.Enabled(platform.LevelInfo) {
+			return chain.Progress{}, func() error { return nil }, nil
+		}
+		return chain.Progress{Mode: in.Progress, Output: in.Log.Out}, func() error { return nil }, nil
+	}
+	file, err := os.OpenFile(in.ProgressFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return chain.Progress{}, nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-progress-file: %w", err))
+	}
+	return chain.Progress{Mode: in.Progress, Output: file}, file.Close, nil
+}
