@@ -6,13 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/worker/label"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -23,21 +21,18 @@ import (
 // not there.
 const handshakeTimeout = 3 * time.Second
 
-// dialTimeout is shorter, so that the cause is known when the handshake gives up.
-const dialTimeout = handshakeTimeout - 500*time.Millisecond
-
 // Engine is a BuildKit daemon that answered.
 type Engine struct {
 	client      *client.Client
 	description string
 }
 
-// Open connects to the daemon at an address, "unix:///path" or "tcp://host:port",
-// and waits until it has answered. A daemon that does not within three seconds
-// gives an *engine.UnavailableError that says why; an address that cannot be
-// understood gives one as well.
+// Open connects to the daemon at an address and waits until it has answered.
+// See Schemes for the addresses. A daemon that does not answer within three seconds
+// gives an *engine.UnavailableError that says why, and so does an address that
+// cannot be understood.
 func Open(ctx context.Context, address string) (*Engine, error) {
-	dial, err := dialer(address)
+	dial, err := newDialer(address)
 	if err != nil {
 		return nil, refuse(address, err, err.Error())
 	}
@@ -46,7 +41,7 @@ func Open(ctx context.Context, address string) (*Engine, error) {
 		return nil, refuse(address, err, err.Error())
 	}
 	// New only prepares a connection: nothing is known before the daemon answers.
-	workers, version, err := handshake(ctx, c)
+	worker, err := handshake(ctx, c)
 	if err != nil {
 		c.Close()
 		if ctx.Err() != nil {
@@ -54,13 +49,14 @@ func Open(ctx context.Context, address string) (*Engine, error) {
 		}
 		return nil, refuse(address, err, explain(err, dial.lastError()))
 	}
-	return &Engine{client: c, description: describe(address, version, workers)}, nil
+	return &Engine{client: c, description: describe(address, worker)}, nil
 }
 
 // Client returns the connection to the daemon.
 func (e *Engine) Client(context.Context) (*client.Client, error) { return e.client, nil }
 
-// Description names the daemon's address, its version and its worker.
+// Description names the daemon's address, its version and what it says of how it
+// isolates a RUN.
 func (e *Engine) Description() string { return e.description }
 
 // Close ends the connection; the daemon goes on.
@@ -72,31 +68,33 @@ func (e *Engine) Close() error {
 	return nil // Canceled: it was closed before
 }
 
-// handshake asks for the daemon's workers and version.
-func handshake(ctx context.Context, c *client.Client) ([]*client.WorkerInfo, string, error) {
+// handshake asks for the daemon's workers and returns the one that solves.
+func handshake(ctx context.Context, c *client.Client) (*client.WorkerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	workers, err := c.ListWorkers(ctx)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if len(workers) == 0 {
-		return nil, "", errors.New("the daemon has no worker")
+		return nil, errNoWorker
 	}
-	version := workers[0].BuildkitVersion.Version
-	return workers, version, nil
+	return workers[0], nil
 }
 
-func describe(address, version string, workers []*client.WorkerInfo) string {
+var errNoWorker = errors.New("the daemon has no worker")
+
+func describe(address string, worker *client.WorkerInfo) string {
+	version := worker.BuildkitVersion.Version
 	if version == "" {
 		version = "of unknown version"
 	}
-	isolation := "RUN isolated as the daemon decides"
-	if executor := workers[0].Labels["org.mobyproject.buildkit.worker.executor"]; executor != "" {
-		isolation = "RUN in its " + executor + " worker"
+	isolation := "RUN isolated by the daemon"
+	if executor := worker.Labels[label.Executor]; executor != "" {
+		isolation += " (" + executor + " worker)"
 	}
-	if workers[0].Labels["org.mobyproject.buildkit.worker.oci.process-mode"] == "no-sandbox" {
-		isolation += " without a process sandbox"
+	if worker.Labels[label.OCIProcessMode] == "no-sandbox" {
+		isolation += ", but not from its processes"
 	}
 	return fmt.Sprintf("BuildKit %s at %s, %s", version, address, isolation)
 }
@@ -107,7 +105,10 @@ func explain(err, dialErr error) string {
 	code := status.Code(err)
 	switch {
 	case dialErr != nil:
-		return fmt.Sprintf("no connection: %v; is buildkitd running and listening there?", dialErr)
+		cause := strings.Join(strings.Fields(dialErr.Error()), " ") // a program's words may be lines
+		return fmt.Sprintf("no connection: %s; is buildkitd running and listening there?", cause)
+	case errors.Is(err, errNoWorker):
+		return "the daemon has no worker; start it with one, see its log for why it has none"
 	case code == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("connected, but no answer within %v; is it a buildkitd that listens there, and without TLS?", handshakeTimeout)
 	default:
@@ -117,52 +118,4 @@ func explain(err, dialErr error) string {
 
 func refuse(address string, err error, line string) error {
 	return &unavailable.Error{Address: address, Missing: []string{line}, Err: err}
-}
-
-// connector opens connections to one endpoint and remembers how the last attempt
-// went.
-type connector struct {
-	network, endpoint string
-
-	mu  sync.Mutex
-	err error
-}
-
-// dialer understands an address. Its errors say what an address looks like.
-func dialer(address string) (*connector, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return nil, fmt.Errorf("not an address: %w; addresses look like unix:///run/buildkit/buildkitd.sock or tcp://host:1234", err)
-	}
-	switch u.Scheme {
-	case "unix":
-		path := strings.TrimPrefix(address, "unix://")
-		if path == address || path == "" {
-			return nil, errors.New("the address lacks a path; write unix:///run/buildkit/buildkitd.sock")
-		}
-		return &connector{network: "unix", endpoint: path}, nil
-	case "tcp":
-		if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
-			return nil, errors.New("the address lacks a host or a port; write tcp://host:1234")
-		}
-		return &connector{network: "tcp", endpoint: u.Host}, nil
-	case "":
-		return nil, errors.New("the address lacks a scheme; write unix:///run/buildkit/buildkitd.sock or tcp://host:1234")
-	default:
-		return nil, fmt.Errorf("addresses that begin with %s:// are not supported; use unix:// or tcp://", u.Scheme)
-	}
-}
-
-func (d *connector) dial(ctx context.Context, _ string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, d.network, d.endpoint)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.err = err
-	return conn, err
-}
-
-func (d *connector) lastError() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.err
 }
