@@ -61,8 +61,8 @@ type Options struct {
 }
 
 // Open opens the engine at an address: the empty address stands for the embedded
-// engine, "unix:///path" and "tcp://host:port" for a BuildKit daemon. The context
-// bounds the opening alone, not the life of the engine.
+// engine, any other for a BuildKit daemon, and remote.Schemes lists their forms. The
+// context bounds the opening alone, not the life of the engine.
 //
 // An engine that cannot run here or cannot be reached gives an *UnavailableError.
 // The embedded engine waits until no other process uses its state directory.

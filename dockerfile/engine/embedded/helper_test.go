@@ -28,9 +28,10 @@ const (
 )
 
 const (
-	helperRun      = "run"      // run the command in an engine and print its output
-	helperOrdinary = "ordinary" // become an ordinary user, then helperRun
-	helperLoopback = "loopback" // helperRun on a machine that is its own name server
+	helperRun          = "run"          // run the command in an engine and print its output
+	helperOrdinary     = "ordinary"     // become an ordinary user, then helperRun
+	helperNoNamespaces = "nonamespaces" // helperOrdinary where no user namespace can be made
+	helperLoopback     = "loopback"     // helperRun on a machine that is its own name server
 )
 
 const loopbackResolver = "nameserver 127.0.0.7\n"
@@ -47,6 +48,11 @@ func helperMain(role string) int {
 	switch role {
 	case helperOrdinary:
 		err = becomeOrdinary()
+	case helperNoNamespaces:
+		// The machine's limit is not a test's to change, but what says so can be.
+		if err = standIn("/proc/sys/user/max_user_namespaces", "0\n"); err == nil {
+			err = becomeOrdinary()
+		}
 	case helperLoopback:
 		err = standIn("/etc/resolv.conf", loopbackResolver)
 	}
@@ -155,7 +161,7 @@ func startHelper(t *testing.T, role, state, command string) *helper {
 	if role != helperRun {
 		h.SysProcAttr.Cloneflags = unix.CLONE_NEWNS
 	}
-	if role == helperOrdinary {
+	if role == helperOrdinary || role == helperNoNamespaces {
 		h.SysProcAttr.Pdeathsig = 0 // a change of user clears it
 	}
 	out, err := h.StdoutPipe()

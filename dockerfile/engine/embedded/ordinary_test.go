@@ -75,3 +75,17 @@ func TestOrdinaryUsersKilledProgramLeavesNothing(t *testing.T) {
 		t.Errorf("the next engine does not run: %s", output)
 	}
 }
+
+// Where the kernel makes no user namespaces, that is told, and nothing else.
+func TestOrdinaryUserWithoutUserNamespaces(t *testing.T) {
+	state := needOrdinary(t)
+	h := startHelper(t, helperNoNamespaces, state, "true")
+	err := h.Wait()
+	if err == nil {
+		t.Fatal("an engine ran without a user namespace")
+	}
+	text := h.errors.String()
+	if !strings.Contains(text, "user namespaces are not permitted") || strings.Contains(text, "runc") {
+		t.Errorf("the error is:\n%s", text)
+	}
+}

@@ -208,6 +208,7 @@ func (p *process) readErrors(r io.ReadCloser, log logs.Func) {
 		log.Write(slog.LevelDebug, "engine: "+lines.Text())
 		p.stderr.add(lines.Bytes())
 	}
+	_, _ = io.Copy(io.Discard, r) // a line beyond all measure must not block the engine
 }
 
 // environment is all that the engine process sees of the program's environment:

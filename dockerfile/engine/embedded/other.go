@@ -1,0 +1,32 @@
+//go:build !linux
+
+package embedded
+
+import (
+	"context"
+	"runtime"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
+)
+
+// Engine is a BuildKit in a process of this program. There is none on this system.
+type Engine struct{}
+
+// Init does nothing on this system.
+func Init() {}
+
+// Open answers that the engine needs Linux, in an *engine.UnavailableError.
+func Open(context.Context, Options) (*Engine, error) {
+	return nil, &unavailable.Error{Missing: []string{"Linux, where this is " + runtime.GOOS}}
+}
+
+// Client returns nothing: no Engine can be opened on this system.
+func (*Engine) Client(context.Context) (*client.Client, error) { return nil, nil }
+
+// Description is empty.
+func (*Engine) Description() string { return "" }
+
+// Close does nothing.
+func (*Engine) Close() error { return nil }
