@@ -168,7 +168,10 @@ func makeBase(t *testing.T, o baseOptions) v1.Image {
 	file = file.DeepCopy()
 	file.OS, file.Architecture = "linux", "amd64"
 	file.Config.User = o.user
-	file.Config.Env = append([]string{"PATH=/bin", "CNB_USER_ID=1001", "CNB_GROUP_ID=1000"}, o.env...)
+	file.Config.Env = []string{"PATH=/bin", "CNB_USER_ID=1001", "CNB_GROUP_ID=1000"}
+	if o.env != nil {
+		file.Config.Env = o.env
+	}
 	file.Config.Labels = map[string]string{"from": "base"}
 	file.Config.OnBuild = o.build
 	for k, v := range o.labels {
