@@ -78,9 +78,13 @@ inside() {
 	fi
 }
 
-# from_cache counts the steps of the image kind $1 that were not run again.
+# from_cache says, from the plain progress of the image kind $1, how many of the
+# steps that make layers were not run again.
 from_cache() {
-	grep -c -E '^#[0-9]+ CACHED' "$1.log" || true
+	awk -v kind="$1" '
+		$2 ~ /^\[/ && $3 ~ /^(ADD|COPY|RUN|WORKDIR)$/ { step[$1] = 1 }
+		$2 == "CACHED" && $1 in step { cached++ }
+		END { printf "%s image %d of %d", kind, cached, length(step) }' "$1.log"
 }
 
 # facts says how the demo went and where everything lies.
@@ -92,7 +96,7 @@ The extended images    $demo/images/run, $demo/images/build (whole, as OCI layou
 Only what was added    $demo/layers/extended
 The run image, open    $demo/rootfs
 The base image         ${layout:-$base}
-Steps from cache       run image $(from_cache run), build image $(from_cache build)
+Steps from cache       $(from_cache run), $(from_cache build)
 EOF
 }
 

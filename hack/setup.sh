@@ -12,8 +12,6 @@ source "$(dirname "$0")/lib.sh"
 needs=(
 	"runc runc"           # runs the RUN steps of the embedded engine
 	"newuidmap uidmap"    # lets an ordinary user have that engine
-	"flock util-linux"    # keeps two runs out of each other's way
-	"unshare util-linux"  # shows an ordinary user the inside of an image
 	"debootstrap debootstrap" # makes the base image
 )
 if [ "${1:-}" = -without-debootstrap ] || [ "$(id -u)" != 0 ]; then
