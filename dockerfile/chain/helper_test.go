@@ -32,6 +32,9 @@ import (
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
 )
 
+// testTime makes images of a test differ from those of another.
+var testTime = time.Unix(1_500_000_000, 0)
+
 // engineState is the state directory of the embedded engine for all tests.
 var engineState string
 
