@@ -4,12 +4,15 @@ package embedded_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
 )
@@ -159,4 +162,68 @@ func controlGroups(t *testing.T) []string {
 		}
 	}
 	return groups
+}
+
+// An engine that dies takes nothing else with it: solves fail, and Close tells why.
+func TestKilledEngineIsTold(t *testing.T) {
+	needRoot(t)
+	state := t.TempDir()
+	e, err := embedded.Open(t.Context(), embedded.Options{StateDir: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark, solved := startSleeping(t, t.Context(), e)
+	if err := unix.Kill(engineOf(t, os.Getpid()), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-solved:
+		if err == nil {
+			t.Error("a solve succeeded without an engine")
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("a solve goes on without an engine")
+	}
+	if err := e.Close(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("closing an engine that was killed: %v", err)
+	}
+	checkNothingLeft(t, state, mark)
+	open(t, embedded.Options{StateDir: state})
+}
+
+// engineOf finds the engine process that another has started.
+func engineOf(t *testing.T, parent int) int {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		args, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		var pid, ppid int
+		var state string
+		_, after, _ := strings.Cut(string(stat), ") ")
+		fmt.Sscan(string(stat), &pid)
+		fmt.Sscan(after, &state, &ppid)
+		if ppid == parent && strings.HasPrefix(string(args), "graft-engine\x00") {
+			return pid
+		}
+	}
+	t.Fatal("there is no engine process")
+	return 0
+}
+
+// Opening ends with its context.
+func TestOpenIsCancelled(t *testing.T) {
+	needRoot(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := embedded.Open(ctx, embedded.Options{StateDir: t.TempDir()})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
 }

@@ -38,6 +38,7 @@ func (r requirements) root() bool { return r.uid == 0 }
 // makes the state directory on the way.
 func (r requirements) missing(dir string) []string {
 	var lines []string
+	tryNamespaces := true
 	need := func(program, pkg string) {
 		if _, err := exec.LookPath(program); err != nil {
 			lines = append(lines, fmt.Sprintf("the program %s is not in PATH: install the package %s", program, pkg))
@@ -46,6 +47,7 @@ func (r requirements) missing(dir string) []string {
 	need("runc", "runc")
 	if r.root() {
 		if !hasCapability(unix.CAP_SYS_ADMIN) {
+			tryNamespaces = false // without the capability there are none
 			lines = append(lines, "root may not mount here (no CAP_SYS_ADMIN): give the container that capability (--privileged)")
 		}
 	} else {
@@ -67,7 +69,7 @@ func (r requirements) missing(dir string) []string {
 	}
 	// Starting the engine is the trial of the namespaces. When it cannot be
 	// started anyhow, they are tried for the sake of a complete list.
-	if len(lines) > 0 {
+	if len(lines) > 0 && tryNamespaces {
 		if line := r.namespaces(); line != "" {
 			lines = append(lines, line)
 		}
