@@ -82,9 +82,9 @@ inside() {
 # steps that make layers were not run again.
 from_cache() {
 	awk -v kind="$1" '
-		$2 ~ /^\[/ && $3 ~ /^(ADD|COPY|RUN|WORKDIR)$/ { step[$1] = 1 }
+		$2 ~ /^\[/ && $3 ~ /^(ADD|COPY|RUN|WORKDIR)$/ && !($1 in step) { step[$1]; steps++ }
 		$2 == "CACHED" && $1 in step { cached++ }
-		END { printf "%s image %d of %d", kind, cached, length(step) }' "$1.log"
+		END { printf steps ? "%s image %d of %d" : "%s image unknown", kind, cached, steps }' "$1.log"
 }
 
 # facts says how the demo went and where everything lies.
