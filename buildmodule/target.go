@@ -1,7 +1,6 @@
 package buildmodule
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,11 +128,4 @@ func inferTargets(kind Kind, dir string, stacks []map[string]any) []Target {
 		}
 	}
 	return targets
-}
-
-// MismatchError is a module that is not for this build.
-type MismatchError struct{ Wants, Is string }
-
-func (e *MismatchError) Error() string {
-	return fmt.Sprintf("it is for %s, and this is %s", e.Wants, e.Is)
 }

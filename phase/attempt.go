@@ -3,7 +3,7 @@ package phase
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 
 	"github.com/graft-cnb/graft/buildmodule"
@@ -17,7 +17,9 @@ type runs struct {
 	matchTargets bool
 	log          *platform.Log
 	done         map[*buildmodule.Module]buildmodule.Detection
-	warned       map[*buildmodule.Module]bool
+	// order is in which order they were asked.
+	order  []*buildmodule.Module
+	warned map[*buildmodule.Module]bool
 }
 
 func newRuns(d Detector) *runs {
@@ -31,63 +33,91 @@ func newRuns(d Detector) *runs {
 type attempt struct {
 	resolved  bool
 	selection selection
-	// errored tells that a module of the group errored.
-	errored bool
+	modules   []judged
 	// reasons say in plain words why the group does not pass.
 	reasons []string
 }
 
+func (a attempt) errored() bool {
+	return slices.ContainsFunc(a.modules, func(j judged) bool { return j.verdict == VerdictError })
+}
+
 // try asks every module of a group and resolves what they answer.
 func (r *runs) try(ctx context.Context, members []member) (attempt, error) {
-	members, failed := r.matching(members)
-	if err := r.detectAll(ctx, members); err != nil {
+	mismatches := map[*buildmodule.Module]string{}
+	var fit []member
+	for _, m := range members {
+		if why := r.mismatch(m); why != "" {
+			mismatches[m.module] = why
+		} else {
+			fit = append(fit, m)
+		}
+	}
+	if err := r.detectAll(ctx, fit); err != nil {
 		return attempt{}, err
 	}
-	a := attempt{reasons: failed}
+	var a attempt
 	var candidates []candidate
-	refused := len(failed) > 0
 	for _, m := range members {
-		d := r.done[m.module]
-		a.errored = a.errored || d.Status == buildmodule.Errored
-		if d.Status == buildmodule.Passed {
-			candidates = append(candidates, candidate{m, d.Plan.Alternatives()})
-			continue
+		j := judged{m, VerdictMismatch, mismatches[m.module]}
+		if j.reason == "" {
+			d := r.done[m.module]
+			j.verdict, j.reason = explainDetection(d)
+			if j.verdict == VerdictPass {
+				candidates = append(candidates, candidate{m, d.Plan.Alternatives()})
+			}
 		}
-		refused = refused || !m.optional
-		a.reasons = append(a.reasons, explainDetection(m, d))
+		a.modules = append(a.modules, j)
+		if j.verdict != VerdictPass && !m.optional {
+			a.reasons = append(a.reasons, fmt.Sprintf("%s is required, and does not take part: %s", m.module, j.reason))
+		}
 	}
-	if refused {
-		return a, nil
-	}
-	a.selection, a.resolved = resolve(candidates)
-	if !a.resolved {
-		a.reasons = append(a.reasons, explainUnresolved(candidates)...)
+	if len(a.reasons) == 0 {
+		a.resolve(candidates)
 	}
 	return a, nil
 }
 
-// matching leaves out modules that are not for the run image. A required
-// buildpack among them is the reason why the group fails.
-func (r *runs) matching(members []member) (fit []member, failed []string) {
-	if !r.matchTargets {
-		return members, nil
+// resolve settles who takes part of those who passed.
+func (a *attempt) resolve(candidates []candidate) {
+	if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.module.Kind == buildmodule.Buildpack }) {
+		a.reasons = append(a.reasons, "no buildpack passes")
+		return
 	}
-	for _, m := range members {
-		if m.module.Matches(r.inputs.target) {
-			fit = append(fit, m)
-			continue
-		}
-		why := &buildmodule.MismatchError{Wants: m.module.DescribeTargets(), Is: buildmodule.DescribeTarget(r.inputs.target)}
-		if !m.optional {
-			failed = append(failed, fmt.Sprintf("%s does not match: %v", m.module, why))
-			continue
-		}
-		if !r.warned[m.module] {
-			r.warned[m.module] = true
-			r.log.Warnf("%s %s is left out: %v", m.module.Kind, m.module, why)
+	a.selection, a.resolved = resolve(candidates)
+	dropped := a.selection.dropped
+	if !a.resolved {
+		var failing *buildmodule.Module
+		var reason string
+		dropped, failing, reason = explainUnresolved(candidates)
+		a.reasons = append(a.reasons, reason)
+		if failing != nil {
+			dropped[failing] = reason
 		}
 	}
-	return fit, failed
+	for i, j := range a.modules {
+		if reason, ok := dropped[j.module]; ok {
+			a.modules[i].verdict, a.modules[i].reason = VerdictDropped, reason
+		}
+	}
+}
+
+// mismatch says why a module is not for this build; it is empty if it is. One
+// that could be left out without failing its group is worth a warning, since
+// nobody would notice otherwise.
+func (r *runs) mismatch(m member) string {
+	if m.excluded != "" {
+		return m.excluded
+	}
+	if !r.matchTargets || m.module.Matches(r.inputs.target) {
+		return ""
+	}
+	why := fmt.Sprintf("it is for %s, and the target is %s", m.module.DescribeTargets(), buildmodule.DescribeTarget(r.inputs.target))
+	if m.optional && !r.warned[m.module] {
+		r.warned[m.module] = true
+		r.log.Warnf("%s %s is left out: %s", m.module.Kind, m.module, why)
+	}
+	return why
 }
 
 // atOnce is how many modules run side by side. Most of them wait for the disk
@@ -104,6 +134,7 @@ func (r *runs) detectAll(ctx context.Context, members []member) error {
 			todo = append(todo, m.module)
 		}
 	}
+	r.order = append(r.order, todo...)
 	detections := make([]buildmodule.Detection, len(todo))
 	errs := make([]error, len(todo))
 	slots := make(chan struct{}, atOnce)
@@ -139,77 +170,4 @@ func (r *runs) showFailure(module *buildmodule.Module, d buildmodule.Detection) 
 	output := r.log.Lines(platform.LevelInfo, module.ID)
 	defer output.Close()
 	output.Write(d.Output)
-}
-
-func explainDetection(m member, d buildmodule.Detection) string {
-	name := m.module.String()
-	if m.optional {
-		name += " (optional)"
-	}
-	switch {
-	case d.Status == buildmodule.Failed:
-		return fmt.Sprintf("%s fails: bin/detect ended with 100, it is not for this app", name)
-	case d.Err != nil:
-		return fmt.Sprintf("%s errors: %v", name, d.Err)
-	}
-	s := fmt.Sprintf("%s errors: bin/detect ended with %d", name, d.ExitCode)
-	if lines := strings.Split(strings.TrimSpace(string(d.Output)), "\n"); lines[0] != "" {
-		s += ": " + lines[len(lines)-1]
-	}
-	return s
-}
-
-// explainUnresolved says why the modules that passed do not make a group, from
-// the first alternative of each: that is the one their authors think of.
-func explainUnresolved(candidates []candidate) []string {
-	var reasons []string
-	buildpacks := 0
-	for i, c := range candidates {
-		if c.module.Kind == buildmodule.Buildpack {
-			buildpacks++
-		}
-		first := c.alternatives[0]
-		for _, r := range first.Requires {
-			if reason := explainRequire(candidates, i, r.Name); reason != "" {
-				reasons = append(reasons, reason)
-			}
-		}
-		for _, p := range first.Provides {
-			if !requiredFrom(candidates, i, p.Name) {
-				reasons = append(reasons, fmt.Sprintf("%s provides %s, which nobody requires", c.module, p.Name))
-			}
-		}
-	}
-	if buildpacks == 0 {
-		reasons = append(reasons, "no buildpack passes")
-	}
-	return reasons
-}
-
-func explainRequire(candidates []candidate, i int, name string) string {
-	later := ""
-	for j, c := range candidates {
-		if !provides(c.alternatives[0], name) {
-			continue
-		}
-		if j <= i {
-			return ""
-		}
-		if later == "" {
-			later = c.module.String()
-		}
-	}
-	if later != "" {
-		return fmt.Sprintf("%s requires %s, but %s, which provides it, comes later", candidates[i].module, name, later)
-	}
-	return fmt.Sprintf("%s requires %s, which nobody provides", candidates[i].module, name)
-}
-
-func requiredFrom(candidates []candidate, i int, name string) bool {
-	for _, c := range candidates[i:] {
-		if requires(c.alternatives[0], name) {
-			return true
-		}
-	}
-	return false
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/graft-cnb/graft/buildmodule"
 	"github.com/graft-cnb/graft/platform"
@@ -26,6 +27,12 @@ type Detector struct {
 	User              platform.BuildUser
 	// Analyzed is a file to read; empty where the Platform API has none.
 	Analyzed string
+	// Target stands in for the analyzed file, which is not read then.
+	Target *platform.Target
+	// DryRun writes nothing but the report.
+	DryRun bool
+	// Report is a file to write the outcome to as JSON; empty for none.
+	Report string
 	// MatchTargets makes modules take part only where they match the run image.
 	MatchTargets bool
 	// Group and Plan are files to write.
@@ -44,36 +51,28 @@ type Detector struct {
 // does, the error carries platform.CodeFailedDetect or
 // platform.CodeFailedDetectWithErrors and the files stay as they are.
 func (d Detector) Run(ctx context.Context) error {
-	err := d.Modules.become(d.User, d.Layers, d.Generated)
+	analyzed, err := d.prepare()
 	if err != nil {
 		return err
-	}
-	var analyzed []byte
-	if d.Analyzed != "" {
-		if analyzed, err = d.Modules.readTarget(d.Log, d.Analyzed); err != nil {
-			return err
-		}
 	}
 	catalog, order, system, err := d.load()
 	if err != nil {
 		return err
 	}
 	sel, err := d.detect(ctx, catalog, order, system)
-	if err != nil {
+	if err != nil || d.DryRun {
 		return err
-	}
-	group := sel.group()
-	for _, m := range sel.members {
-		d.Log.Infof("%s %s takes part", m.module.Kind, m.module)
 	}
 	plan, err := platform.EncodeTOML(sel.plan)
 	if err != nil {
 		return err
 	}
+	group := sel.group()
 	commit := func() error { return nil }
 	if d.Generate != nil && len(group.GroupExtensions) > 0 {
-		d.Generate.Modules = d.Modules
-		result, err := d.Generate.run(ctx, sel.extensions(), plan, analyzed)
+		generation := *d.Generate
+		generation.Modules = d.Modules
+		result, err := generation.run(ctx, sel.extensions(), plan, analyzed)
 		if err != nil {
 			return err
 		}
@@ -81,6 +80,26 @@ func (d Detector) Run(ctx context.Context) error {
 		commit = result.commit
 	}
 	return d.write(group, plan, commit)
+}
+
+// prepare becomes the build user and finds out the target. It returns what the
+// analyzed file said before any generation.
+func (d *Detector) prepare() ([]byte, error) {
+	var owned []string
+	if !d.DryRun {
+		owned = []string{d.Layers, d.Generated}
+	}
+	if err := d.Modules.become(d.User, owned...); err != nil {
+		return nil, err
+	}
+	if d.Target != nil {
+		d.Modules.target = *d.Target
+		return nil, nil
+	}
+	if d.Analyzed == "" {
+		return nil, nil
+	}
+	return d.Modules.readTarget(d.Log, d.Analyzed)
 }
 
 // load reads order and system and everything that they can reach.
@@ -119,31 +138,78 @@ func (d Detector) load() (*catalog, platform.OrderFile, platform.System, error) 
 	return c, order, system, nil
 }
 
-// detect tries group after group.
+// detect tries group after group, tells what came of them, and writes the
+// report.
 func (d Detector) detect(ctx context.Context, c *catalog, order platform.OrderFile, system platform.System) (selection, error) {
 	runs := newRuns(d)
-	errored := false
-	tried := 0
+	var attempts []attempt
+	var sel selection
 	for members := range c.groups(order, system) {
-		tried++
-		attempt, err := runs.try(ctx, members)
+		a, err := runs.try(ctx, members)
 		if err != nil {
 			return selection{}, err
 		}
-		errored = errored || attempt.errored
-		if attempt.resolved {
-			return attempt.selection, nil
-		}
-		d.Log.Infof("Group %d does not pass:", tried)
-		for _, reason := range attempt.reasons {
-			d.Log.Infof("  %s", reason)
+		attempts = append(attempts, a)
+		if a.resolved {
+			sel = a.selection
+			break
 		}
 	}
-	if errored {
-		return selection{}, platform.WithCode(platform.CodeFailedDetectWithErrors, fmt.Errorf(
-			"no group passes detection, and at least one module errored (%d tried)", tried))
+	err := verdict(attempts)
+	d.tell(attempts, sel, err)
+	if d.Report == "" {
+		return sel, err
 	}
-	return selection{}, platform.WithCode(platform.CodeFailedDetect, fmt.Errorf("no group passes detection (%d tried)", tried))
+	writeErr := newReport(runs, attempts, err).write(d.Report)
+	if writeErr != nil && err != nil {
+		d.Log.Warnf("%v", writeErr)
+		return sel, err
+	}
+	return sel, errors.Join(err, writeErr)
+}
+
+// verdict is the error of a detection in which no group passed.
+func verdict(attempts []attempt) error {
+	code, and := platform.CodeFailedDetect, ""
+	for _, a := range attempts {
+		if a.resolved {
+			return nil
+		}
+		if a.errored() {
+			code, and = platform.CodeFailedDetectWithErrors, ", and at least one module errored"
+		}
+	}
+	return platform.WithCode(code, fmt.Errorf("no group passes detection (%d tried)%s", len(attempts), and))
+}
+
+// tell shows the group that passed, or every group that was tried if none did.
+func (d Detector) tell(attempts []attempt, sel selection, err error) {
+	for i, a := range attempts {
+		switch {
+		case a.resolved:
+			d.Log.Infof("Group %d passes, with %d of its %d modules:", i+1, len(sel.members), len(a.modules))
+		case err == nil && !d.DryRun && !d.Log.Enabled(platform.LevelDebug):
+			continue
+		default:
+			d.Log.Infof("Group %d does not pass: %s", i+1, strings.Join(a.reasons, "; "))
+		}
+		for _, line := range a.table() {
+			d.Log.Infof("%s", line)
+		}
+	}
+	if d.DryRun {
+		for _, entry := range sel.plan.Entries {
+			d.Log.Infof("Plan: %s is provided by %s", entry.Requires[0].Name, providerNames(entry))
+		}
+	}
+}
+
+func providerNames(entry platform.PlanEntry) string {
+	var names []string
+	for _, p := range entry.Providers {
+		names = append(names, p.ID+"@"+p.Version)
+	}
+	return strings.Join(names, " and ")
 }
 
 // write puts the results in place, the group last: who finds it finds the rest.

@@ -14,6 +14,9 @@ import (
 type member struct {
 	module   *buildmodule.Module
 	optional bool
+	// excluded says why the module is left out without being asked, and without
+	// failing its group; empty for others.
+	excluded string
 }
 
 // catalog is every module that the order can reach, and how to turn the order
@@ -163,7 +166,11 @@ func (c *catalog) expand(done []member, todo []element, yield func([]member) boo
 		}
 		key := moduleKey{e.kind, e.ref.ID, e.ref.Version}
 		module := c.modules[key]
-		if !c.fitsExecEnv(key, module, e.ref) || has(done, e.kind, e.ref.ID) {
+		if has(done, e.kind, e.ref.ID) {
+			continue
+		}
+		if why := c.excluded(key, module, e.ref); why != "" {
+			done = append(done[:len(done):len(done)], member{module, true, why})
 			continue
 		}
 		if len(module.Order) > 0 {
@@ -173,7 +180,7 @@ func (c *catalog) expand(done []member, todo []element, yield func([]member) boo
 			// Without an optional composite is the last way to go on.
 			return !e.ref.Optional || c.expand(done, rest, yield)
 		}
-		done = append(done[:len(done):len(done)], member{module, e.ref.Optional})
+		done = append(done[:len(done):len(done)], member{module: module, optional: e.ref.Optional})
 	}
 	return yield(done)
 }
@@ -187,22 +194,23 @@ func (c *catalog) expandOrder(done []member, kind buildmodule.Kind, order platfo
 	return true
 }
 
-// fitsExecEnv tells whether a module is for this execution environment, by its
-// descriptor and by the order.
-func (c *catalog) fitsExecEnv(key moduleKey, module *buildmodule.Module, ref platform.ModuleRef) bool {
+// excluded says why a module is not for this execution environment, by its
+// descriptor or by the order; it is empty if it is.
+func (c *catalog) excluded(key moduleKey, module *buildmodule.Module, ref platform.ModuleRef) string {
 	if c.execEnv == "" || module.ExecEnv.Fits(c.execEnv) && ref.ExecEnv.Fits(c.execEnv) {
-		return true
+		return ""
 	}
+	why := fmt.Sprintf("it is not for the execution environment %q", c.execEnv)
 	if !c.skipped[key] {
 		c.skipped[key] = true
-		c.log.Infof("%s %s is left out: it is not for the execution environment %q", module.Kind, module, c.execEnv)
+		c.log.Infof("%s %s is left out: %s", module.Kind, module, why)
 	}
-	return false
+	return why
 }
 
 func has(members []member, kind buildmodule.Kind, id string) bool {
 	for _, m := range members {
-		if m.module.Kind == kind && m.module.ID == id {
+		if m.module.Kind == kind && m.module.ID == id && m.excluded == "" {
 			return true
 		}
 	}

@@ -17,6 +17,8 @@ type candidate struct {
 type selection struct {
 	members []member
 	plan    platform.Plan
+	// dropped are the reasons why the other candidates dropped out.
+	dropped map[*buildmodule.Module]string
 }
 
 // resolve finds the first trial that holds, in the order of trials that the
@@ -33,7 +35,9 @@ func resolve(candidates []candidate) (sel selection, ok bool) {
 	if !t.search(0) {
 		return selection{}, false
 	}
-	return t.selection(), true
+	sel = t.selection()
+	sel.dropped = explainSelection(candidates, t)
+	return sel, true
 }
 
 // trial is a search for a choice of alternatives.

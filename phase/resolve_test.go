@@ -206,7 +206,7 @@ func families(modules int) map[string][]candidate {
 		var out []candidate
 		for i := range modules {
 			out = append(out, candidate{
-				member{&buildmodule.Module{Kind: buildmodule.Buildpack, ID: name("m", i)}, optional && i > 0},
+				member{module: &buildmodule.Module{Kind: buildmodule.Buildpack, ID: name("m", i)}, optional: optional && i > 0},
 				alternatives(i),
 			})
 		}

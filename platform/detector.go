@@ -31,6 +31,12 @@ type DetectorInputs struct {
 	ExecEnv string
 	// Experimental decides about image extensions while they are experimental.
 	Experimental ExperimentalMode
+	// DryRun detects and writes nothing.
+	DryRun bool
+	// Target stands in for the analyzed file; nil when that is to be read.
+	Target *Target
+	// Report is a file for the results; empty for none.
+	Report string
 	// SkipGenerate leaves generation to the generator.
 	SkipGenerate bool
 	// Environ is the environment that modules inherit from.
@@ -62,6 +68,9 @@ var detectorProgram = program{
 		inPlan, inPlatform, inRun,
 		{"system", "CNB_SYSTEM_PATH", "/cnb/system.toml", "`FILE` with the buildpacks that every group gets", 15, path},
 		inUID, inGID,
+		{"dry-run", "CNB_DRY_RUN", "", "detect and show the result, but write nothing (except for -report)", 0, boolean},
+		{"target", "CNB_TARGET", "", "`OS/ARCH[/VARIANT][:DISTRO@VERSION]` to detect for, instead of what <analyzed> says", 0, text},
+		{"report", "CNB_REPORT", "", "`FILE` or descriptor (/dev/fd/3) that gets all results as JSON", 0, path},
 		{"skip-generate", "CNB_SKIP_GENERATE", "", "leave running the extensions' bin/generate to the generator", 10, boolean},
 		inLogLevel, inNoColor,
 	},
@@ -69,7 +78,7 @@ var detectorProgram = program{
 	examples: []string{
 		"detector                                   # in a builder container, all by default",
 		"detector -app . -order order.toml -layers /tmp/layers -log-level debug",
-		"detector -skip-generate && generator       # generation as a step of its own",
+		"detector -dry-run -target linux/amd64:debian@12 -app . -order order.toml",
 	},
 	codes: []Code{CodeOK, CodeFailed, CodeUsage, CodePlatformAPI, CodeBuildpackAPI, CodeFailedDetect,
 		CodeFailedDetectWithErrors, CodeDetect, CodeGenerate, CodeGenerated, CodeInterrupted, CodeTerminated},
@@ -100,6 +109,9 @@ func RunDetector(ctx context.Context, world World, action func(context.Context, 
 			GID:          v.id("gid"),
 			ExecEnv:      execEnv(v, c.env),
 			Experimental: experimental(v, c.env),
+			DryRun:       v.bool("dry-run"),
+			Target:       target(v),
+			Report:       v.path("report"),
 			SkipGenerate: v.bool("skip-generate"),
 			Environ:      c.env,
 		}
@@ -120,6 +132,17 @@ func orderPath(v *values) string {
 		return own
 	}
 	return "/cnb/order.toml"
+}
+
+func target(v *values) *Target {
+	if v.text("target") == "" {
+		return nil
+	}
+	t, err := ParseTarget(v.text("target"))
+	if err != nil {
+		v.fail(fmt.Errorf("%s: %w", v.source["target"], err))
+	}
+	return &t
 }
 
 func execEnv(v *values, env func(string) string) string {

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/BurntSushi/toml"
@@ -89,9 +91,16 @@ func WriteTOML(what, path string, v any) error {
 // one and never half of one: it is written beside and renamed. A path that is
 // itself a mount cannot be renamed over and is written in place. Missing
 // directories are made. The file is readable for everybody, since later phases
-// run as other users.
+// run as other users. An open descriptor, named like /dev/fd/3, is written to.
 func WriteFile(what, path string, data []byte) error {
-	if err := writeFile(path, data); err != nil {
+	write := writeFile
+	if f := descriptor(path); f != nil {
+		write = func(_ string, data []byte) error {
+			_, err := f.Write(data)
+			return err
+		}
+	}
+	if err := write(path, data); err != nil {
 		return &FileError{What: what, Path: path, Err: fmt.Errorf("cannot be written: %w", err)}
 	}
 	return nil
@@ -118,6 +127,24 @@ func writeFile(path string, data []byte) error {
 		return writeInPlace(path, data, err)
 	}
 	return err
+}
+
+// descriptor is the open file that a path like /dev/fd/3 names, or nil. Opening
+// such a path is no way: it fails for a process that has become another user,
+// and it would begin a regular file anew.
+func descriptor(path string) *os.File {
+	switch path {
+	case "/dev/stdout":
+		return os.Stdout
+	case "/dev/stderr":
+		return os.Stderr
+	}
+	number, ok := strings.CutPrefix(path, "/dev/fd/")
+	fd, err := strconv.ParseUint(number, 10, 31)
+	if !ok || err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), path)
 }
 
 func writeInPlace(path string, data []byte, why error) error {

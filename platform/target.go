@@ -2,7 +2,9 @@ package platform
 
 import (
 	"bufio"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -19,8 +21,20 @@ type Target struct {
 	Distro            Distro
 }
 
-// IsZero tells that nothing at all is known.
-func (t Target) IsZero() bool { return t == Target{} }
+// ParseTarget reads os/arch[/variant][:distro[@version]].
+func ParseTarget(s string) (Target, error) {
+	system, distro, hasDistro := strings.Cut(s, ":")
+	parts := strings.Split(system, "/")
+	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") || hasDistro && distro == "" {
+		return Target{}, fmt.Errorf("%q is no target such as linux/arm64/v8:debian@12", s)
+	}
+	t := Target{OS: parts[0], Arch: parts[1]}
+	if len(parts) == 3 {
+		t.Variant = parts[2]
+	}
+	t.Distro.Name, t.Distro.Version, _ = strings.Cut(distro, "@")
+	return t, nil
+}
 
 // Variables are the target as modules see it (buildpack.md, "Targets"); only
 // what is known is set.
