@@ -52,12 +52,12 @@ func (r *run) explain(ctx context.Context, err error, out *output) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, context.Cause(ctx))
 	}
-	var known *dockerfile.Error
-	if errors.As(err, &known) {
-		return err
-	}
 	s, line := r.locateSolve(err)
 	if s == nil {
+		var known *dockerfile.Error
+		if errors.As(err, &known) {
+			return err
+		}
 		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, err)
 	}
 	var exit *gwpb.ExitError

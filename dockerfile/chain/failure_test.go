@@ -56,6 +56,20 @@ func TestFailedCommandIsExplainedAndTheEarlierResultStays(t *testing.T) {
 	}
 }
 
+// So is one that fails while a user is looked up in what it was to make.
+func TestCommandThatFailsBeforeALookupIsExplained(t *testing.T) {
+	h := withEngine(t)
+	_, err := h.Apply(t.Context(), dockerfile.Application{
+		Kind:  dockerfile.KindBuild,
+		Base:  asLayout(t, makeBase(t, baseOptions{})),
+		Steps: steps(t, dockerfile.KindBuild, from+"RUN echo why; exit 3\nUSER cnb\n", from+"ARG user_id\nENV U=$user_id\n"),
+	})
+	var failed *chain.RunError
+	if !errors.As(err, &failed) || failed.ExitCode != 3 || failed.Dockerfile.Extension != "ext/a" || failed.Output != "why" {
+		t.Errorf("error %v", err)
+	}
+}
+
 // COPY of a file that the context lacks names the line.
 func TestMissingFileInContextNamesTheLine(t *testing.T) {
 	h := withEngine(t)
