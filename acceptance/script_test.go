@@ -10,17 +10,28 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The scripts in testdata run the real programs on the files that they hold.
-// GRAFT_UPDATE=1 rewrites what they expect.
-func TestDetectorScripts(t *testing.T) { runScripts(t, "detector") }
-
-func runScripts(t *testing.T, program string) {
+// runScripts runs the scripts of a program, with what is to be done before their
+// files get the modes that programs need. The scripts in testdata run the real
+// programs on the files that they hold; GRAFT_UPDATE=1 rewrites what they expect.
+func runScripts(t *testing.T, program string, before ...func(*testscript.Env) error) {
 	testscript.Run(t, testscript.Params{
-		Dir:           filepath.Join("testdata", program),
-		Setup:         setUpScript,
+		Dir: filepath.Join("testdata", program),
+		Setup: func(env *testscript.Env) error {
+			for _, step := range before {
+				if err := step(env); err != nil {
+					return err
+				}
+			}
+			return setUpScript(env)
+		},
 		UpdateScripts: os.Getenv("GRAFT_UPDATE") != "",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"tree": tree,
+			"tree":     tree,
+			"status":   status,
+			"generate": generate,
+			"told":     told,
+			"same":     same,
+			"require":  require,
 		},
 	})
 }
