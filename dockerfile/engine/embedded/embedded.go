@@ -20,7 +20,7 @@ import (
 
 // closeTimeout is how long the engine process may take to end in order before it
 // is killed. What a RUN started has no say in it: BuildKit kills that at once.
-const closeTimeout = 4 * time.Second
+const closeTimeout = 3500 * time.Millisecond
 
 // Engine is a BuildKit in a process of this program.
 type Engine struct {
@@ -66,12 +66,16 @@ func open(ctx context.Context, dir string, lock *os.File, requirements requireme
 	if err != nil {
 		return nil, err
 	}
-	ready, err := p.begin(ctx, order{
-		StateDir:           dir,
-		InsecureRegistries: opts.InsecureRegistries,
-		CacheTTL:           opts.CacheTTL,
-		Verbose:            opts.Log != nil,
-	})
+	var ready *readiness
+	// Before its order the process has not touched anything.
+	if err = noteHolder(lock, p.cmd.Process.Pid); err == nil {
+		ready, err = p.begin(ctx, order{
+			StateDir:           dir,
+			InsecureRegistries: opts.InsecureRegistries,
+			CacheTTL:           opts.CacheTTL,
+			Verbose:            opts.Log != nil,
+		})
+	}
 	if err != nil {
 		conn.Close()
 		p.kill()

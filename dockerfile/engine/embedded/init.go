@@ -86,7 +86,7 @@ func serve(o order, say *messenger) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if err := cleanState(ctx, o.StateDir, say); err != nil {
+	if err := cleanState(o.StateDir, say); err != nil {
 		return err
 	}
 	if err := ownRuncDir(o.StateDir); err != nil {

@@ -30,6 +30,10 @@ func lockState(ctx context.Context, dir string, log logs.Func) (*os.File, error)
 		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:
+			if err := awaitHolder(ctx, file); err != nil {
+				file.Close()
+				return nil, err
+			}
 			return file, nil
 		case errors.Is(err, unix.EINTR):
 			continue

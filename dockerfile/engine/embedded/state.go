@@ -3,13 +3,10 @@
 package embedded
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"time"
 )
 
 // lockFile is what the process that uses a state directory holds a lock on.
@@ -34,36 +31,27 @@ const systemRuncDir = "/run/runc"
 // pruneMark is the file whose time says when the cache was last pruned.
 func pruneMark(state string) string { return filepath.Join(state, "pruned") }
 
-// cleanTimeout bounds how long one leftover container may take to delete.
-const cleanTimeout = 10 * time.Second
-
-// cleanState removes what a killed engine left in its state directory: the notes and
-// control groups of containers, bundles, temporary files. Processes and mounts it
-// cannot have left, since they ended with its namespaces.
+// cleanState removes what a killed engine left in its state directory, and the control
+// groups of its containers. Processes and mounts it cannot have left, since they ended
+// with its namespaces.
 //
 // It runs in the new engine's mount namespace and under the lock, so that no mount of
 // another engine can stand below what it removes.
-func cleanState(ctx context.Context, state string, say *messenger) error {
-	containers, err := os.ReadDir(runcDir(state))
-	if err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("looking for containers that an earlier run left: %w", err)
-	}
-	for _, c := range containers {
-		say.log(slog.LevelDebug, "deleting container "+c.Name()+", left by an earlier run")
-		ctx, cancel := context.WithTimeout(ctx, cleanTimeout)
-		// runc compares start times before it kills, so that a process that has the
-		// number of one that is gone is safe. What matters here is the control group.
-		out, err := exec.CommandContext(ctx, "runc", "--root", runcDir(state), "delete", "--force", c.Name()).CombinedOutput()
-		cancel()
-		if err != nil {
-			say.log(slog.LevelDebug, fmt.Sprintf("runc delete: %v: %s", err, out))
-		}
-	}
-	bundles, err := filepath.Glob(filepath.Join(state, workerPrefix+"*", "executor"))
+func cleanState(state string, say *messenger) error {
+	bundles, err := filepath.Glob(bundlePattern(state))
 	if err != nil {
 		return fmt.Errorf("looking for what an earlier run left: %w", err)
 	}
-	for _, dir := range append(bundles, tmpDir(state), runtimeDir(state)) {
+	for _, bundle := range bundles {
+		id := filepath.Base(filepath.Dir(bundle))
+		say.log(slog.LevelDebug, "removing the container "+id+", left by an earlier run")
+		removeControlGroups(id, say)
+	}
+	executors, err := filepath.Glob(executorPattern(state))
+	if err != nil {
+		return fmt.Errorf("looking for what an earlier run left: %w", err)
+	}
+	for _, dir := range append(executors, tmpDir(state), runtimeDir(state)) {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("removing what an earlier run left in the state directory: %w", err)
 		}
@@ -74,4 +62,46 @@ func cleanState(ctx context.Context, state string, say *messenger) error {
 		}
 	}
 	return nil
+}
+
+// executorPattern matches the directories in which BuildKit makes the bundles of
+// containers, one for each snapshotter.
+func executorPattern(state string) string { return filepath.Join(state, workerPrefix+"*", "executor") }
+
+// bundlePattern matches the bundles. A bundle is there before its container has a control
+// group, and has the container's name.
+func bundlePattern(state string) string { return filepath.Join(executorPattern(state), "*", "rootfs") }
+
+// removeControlGroups removes a container's control groups in all hierarchies. The kernel
+// keeps one that has processes.
+func removeControlGroups(id string, say *messenger) {
+	for _, pattern := range []string{"/sys/fs/cgroup/buildkit", "/sys/fs/cgroup/*/buildkit"} {
+		groups, err := filepath.Glob(filepath.Join(pattern, id))
+		if err != nil {
+			continue // there is no such hierarchy
+		}
+		for _, group := range groups {
+			if err := removeControlGroup(group); err != nil {
+				say.log(slog.LevelDebug, fmt.Sprintf("removing a control group that an earlier run left: %v", err))
+			}
+		}
+	}
+}
+
+// removeControlGroup removes a control group after those that a RUN has made in it. What
+// looks like files in it goes with it, and cannot be removed.
+func removeControlGroup(group string) error {
+	entries, err := os.ReadDir(group)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		if err := removeControlGroup(filepath.Join(group, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.Remove(group)
 }
