@@ -32,6 +32,7 @@ func runScripts(t *testing.T, program string, before ...func(*testscript.Env) er
 			"told":     told,
 			"same":     same,
 			"require":  require,
+			"group":    group,
 		},
 	})
 }
