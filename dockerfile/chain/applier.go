@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -77,6 +78,9 @@ type run struct {
 	registry base.Options
 	contexts map[string]string
 	epoch    time.Time
+
+	imagesMu sync.Mutex
+	images   map[string]*base.Image
 }
 
 // Apply extends the application's base image and hands the result over to every

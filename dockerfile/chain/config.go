@@ -3,6 +3,8 @@ package chain
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strconv"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
@@ -41,11 +43,12 @@ func (r *run) imageConfig(p *plan) dockerspec.DockerOCIImage {
 	img.Created = &r.epoch
 	img.History = r.history(p)
 	if r.app.Kind == dockerfile.KindRun && len(r.steps) > 0 {
-		value := "false"
-		if p.rebasable {
-			value = "true"
+		labels := maps.Clone(img.Config.Labels)
+		if labels == nil {
+			labels = map[string]string{}
 		}
-		setLabel(&img, value)
+		labels[rebasableLabel] = strconv.FormatBool(p.rebasable)
+		img.Config.Labels = labels
 	}
 	return img
 }

@@ -94,9 +94,8 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 	if err := s.refuse(commands); err != nil {
 		return err
 	}
-	// What the image so far says must not count for what this Dockerfile says.
-	inherited, had := p.image.Config.Labels[rebasableLabel]
 	if r.app.Kind == dockerfile.KindRun {
+		// What the image so far says must not count for what this Dockerfile says.
 		delete(p.image.Config.Labels, rebasableLabel)
 	}
 	opts, inputs, err := r.inputs(ctx, env, p, s, commands)
@@ -134,12 +133,7 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 	p.record(s, commands, res.Image.History[before:])
 	p.image = *res.Image
 	p.state = fresh(res.State)
-	if r.app.Kind == dockerfile.KindRun {
-		p.rebasable = p.rebasable && p.image.Config.Labels[rebasableLabel] == "true"
-		if _, set := p.image.Config.Labels[rebasableLabel]; !set && had {
-			setLabel(&p.image, inherited)
-		}
-	}
+	p.rebasable = p.rebasable && p.image.Config.Labels[rebasableLabel] == "true"
 	return nil
 }
 
@@ -151,13 +145,6 @@ func fresh(st llb.State) llb.State {
 		return llb.Scratch()
 	}
 	return llb.NewState(out)
-}
-
-func setLabel(img *dockerspec.DockerOCIImage, value string) {
-	if img.Config.Labels == nil {
-		img.Config.Labels = map[string]string{}
-	}
-	img.Config.Labels[rebasableLabel] = value
 }
 
 // inputs are the options and states for one Dockerfile: its args, the image so

@@ -65,9 +65,7 @@ func (r *run) solve(ctx context.Context, stage *result.Stage, draft *plan) (*pla
 	resp, err := finish(ctx, func() (*client.SolveResponse, error) {
 		return c.Build(ctx, *opt, "", b.solve, status)
 	})
-	if err == nil || ctx.Err() == nil {
-		wait()
-	}
+	wait()
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, nil, r.explain(ctx, err, keep)

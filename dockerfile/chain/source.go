@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/graft-cnb/graft/dockerfile/base"
 )
@@ -149,10 +151,7 @@ func (r *run) insecureSources(ctx context.Context, env environment, p *plan, com
 		if err != nil || opts[key] != "" {
 			continue
 		}
-		o := r.registry
-		platform := r.base.Platform()
-		o.Platform = &platform
-		img, err := base.Open(ctx, name, o)
+		img, err := r.image(ctx, name, r.base.Platform())
 		if err != nil {
 			return err
 		}
@@ -205,13 +204,36 @@ var _ llb.ImageMetaResolver = (*resolver)(nil)
 // ResolveImageConfig resolves a reference to a digest and reads the image's
 // configuration.
 func (v *resolver) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
-	o := v.run.registry
-	if opt.ImageOpt != nil {
-		o.Platform = opt.ImageOpt.Platform
+	platform := v.run.base.Platform()
+	if opt.ImageOpt != nil && opt.ImageOpt.Platform != nil {
+		platform = *opt.ImageOpt.Platform
 	}
-	img, err := base.Open(ctx, ref, o)
+	img, err := v.run.image(ctx, ref, platform)
 	if err != nil {
 		return "", "", nil, err
 	}
 	return ref, digest.Digest(img.Digest.String()), img.RawConfig, nil
+}
+
+// image opens an image that a Dockerfile copies from. A tag is resolved once, so
+// that both conversions mean the same image.
+func (r *run) image(ctx context.Context, ref string, platform ocispecs.Platform) (*base.Image, error) {
+	key := ref + " " + platforms.FormatAll(platform)
+	r.imagesMu.Lock()
+	defer r.imagesMu.Unlock()
+	if img, ok := r.images[key]; ok {
+		return img, nil
+	}
+	opts := r.registry
+	opts.Platform = &platform
+	img, err := base.Open(ctx, ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	if r.images == nil {
+		r.images = map[string]*base.Image{}
+	}
+	r.images[key] = img
+	r.log(r.Info, "Image %s is %s", ref, img.Digest)
+	return img, nil
 }

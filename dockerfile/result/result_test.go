@@ -1,9 +1,7 @@
 package result_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,144 +12,11 @@ import (
 	"syscall"
 	"testing"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/google/go-containerregistry/pkg/v1/validate"
-	"github.com/klauspost/compress/zstd"
-	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/graft-cnb/graft/dockerfile/base"
 	"github.com/graft-cnb/graft/dockerfile/result"
 )
-
-// newBase is a base of two layers.
-func newBase(t *testing.T) *base.Image {
-	t.Helper()
-	img, err := random.Image(2048, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file = file.DeepCopy()
-	file.OS, file.Architecture, file.History = "linux", "amd64", nil
-	if img, err = mutate.ConfigFile(img, file); err != nil {
-		t.Fatal(err)
-	}
-	b, err := base.FromImage("test.invalid/base", img)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// tarOf is a layer's tar file with one file in it.
-func tarOf(t *testing.T, content string) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	if err := w.WriteHeader(&tar.Header{Name: "file", Mode: 0o644, Size: int64(len(content))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(content)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
-// newLayer writes a blob of a tar file in one of the compressions.
-func newLayer(t *testing.T, tarFile []byte, mt types.MediaType) result.Layer {
-	t.Helper()
-	var buf bytes.Buffer
-	switch mt {
-	case types.OCILayer:
-		w := gzip.NewWriter(&buf)
-		if _, err := w.Write(tarFile); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-	case types.OCILayerZStd:
-		w, err := zstd.NewWriter(&buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(tarFile); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		buf.Write(tarFile)
-	}
-	path := filepath.Join(t.TempDir(), "blob")
-	if err := os.WriteFile(path, buf.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	diff, _, err := v1.SHA256(bytes.NewReader(tarFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob, size, err := v1.SHA256(bytes.NewReader(buf.Bytes()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return result.Layer{Path: path, Blob: blob, Bytes: size, Type: mt, DiffID: diff}
-}
-
-// config is a configuration that fits base and layers.
-func config(t *testing.T, b *base.Image, added ...result.Layer) []byte {
-	t.Helper()
-	img := b.Config
-	img.RootFS.DiffIDs = append([]digest.Digest(nil), img.RootFS.DiffIDs...)
-	for _, l := range added {
-		img.RootFS.DiffIDs = append(img.RootFS.DiffIDs, digest.Digest(l.DiffID.String()))
-	}
-	data, err := json.Marshal(img)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func newImage(t *testing.T, b *base.Image, added ...result.Layer) *result.Image {
-	t.Helper()
-	img, err := result.New(b, added, config(t, b, added...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return img
-}
-
-// deliver stages beside <extended>, as callers do.
-func deliver(t *testing.T, img *result.Image, to result.Destinations) error {
-	t.Helper()
-	dir := t.TempDir()
-	if to.Extended != "" {
-		dir = filepath.Dir(to.Extended)
-	}
-	stage, err := result.NewStage(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := stage.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	return img.Deliver(t.Context(), stage, to)
-}
 
 // CONTRACT 4: manifest, configuration and only the added layers; files 0644 and
 // directories 0755, whatever the umask.
@@ -373,82 +238,6 @@ func TestZstdLayersAreUnpacked(t *testing.T) {
 	odd := result.Layer{Type: "application/x-odd"}
 	if err := odd.Normalize(t.Context()); err == nil || !strings.Contains(err.Error(), "application/x-odd") {
 		t.Errorf("odd media type: %v", err)
-	}
-}
-
-// A whole image in a layout is complete, replaces what was there, and a
-// directory with something else in it is left alone.
-func TestLayoutOutput(t *testing.T) {
-	b := newBase(t)
-	out := filepath.Join(t.TempDir(), "a", "b")
-	for _, content := range []string{"one", "two"} {
-		img := newImage(t, b, newLayer(t, tarOf(t, content), types.OCILayer))
-		o, err := result.ParseOutput("oci:"+out, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := deliver(t, img, result.Destinations{Outputs: []result.Output{o}}); err != nil {
-			t.Fatal(err)
-		}
-		index, err := layout.ImageIndexFromPath(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := validate.Index(index); err != nil {
-			t.Error(err)
-		}
-		m, err := index.IndexManifest()
-		if err != nil || len(m.Manifests) != 1 || m.Manifests[0].Digest.String() != digestOf(t, img) {
-			t.Errorf("index %+v %v", m, err)
-		}
-		if blobs, _ := os.ReadDir(filepath.Join(out, "blobs", "sha256")); len(blobs) != 5 {
-			t.Errorf("%d blobs, want 3 layers, a configuration and a manifest", len(blobs))
-		}
-	}
-	occupied := t.TempDir()
-	if err := os.WriteFile(filepath.Join(occupied, "precious"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := result.ParseOutput("oci:"+occupied, nil); err == nil || !strings.Contains(err.Error(), "not empty") {
-		t.Errorf("an occupied directory: %v", err)
-	}
-}
-
-// A run that fails leaves the layout that was there, and none that was not.
-func TestFailedRunKeepsTheLayoutThatWasThere(t *testing.T) {
-	b := newBase(t)
-	there, absent := filepath.Join(t.TempDir(), "there"), filepath.Join(t.TempDir(), "absent")
-	first := newImage(t, b, newLayer(t, tarOf(t, "one"), types.OCILayer))
-	if err := deliver(t, first, result.Destinations{Outputs: []result.Output{{Layout: there}}}); err != nil {
-		t.Fatal(err)
-	}
-	second := newImage(t, b, newLayer(t, tarOf(t, "two"), types.OCILayer))
-	err := deliver(t, second, result.Destinations{Outputs: []result.Output{
-		{Layout: there}, {Layout: absent}, {Reference: "127.0.0.1:1/nobody/listens:here"},
-	}})
-	if err == nil || !strings.Contains(err.Error(), "push to 127.0.0.1:1/nobody/listens:here") {
-		t.Errorf("error %v", err)
-	}
-	index, err := layout.ImageIndexFromPath(there)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := validate.Index(index); err != nil {
-		t.Error(err)
-	}
-	if m, _ := index.IndexManifest(); m.Manifests[0].Digest.String() != digestOf(t, first) {
-		t.Error("the layout names another image")
-	}
-	if _, err := os.Stat(absent); err == nil {
-		t.Error("a layout that was not there has been begun")
-	}
-}
-
-func TestOutputsMustBeNamed(t *testing.T) {
-	for _, s := range []string{"", "dir", "oci:", "registry:", "docker:x", "registry:UPPER"} {
-		if _, err := result.ParseOutput(s, nil); err == nil || !strings.Contains(err.Error(), "output") {
-			t.Errorf("%q: %v", s, err)
-		}
 	}
 }
 
