@@ -60,7 +60,6 @@ check: ## Format, vet, lint, tidy, import graph: what needs no engine
 
 .PHONY: test
 test: ## Set up, check, and run every test
-	@hack/setup.sh
 	@$(MAKE) --no-print-directory check
 	@REQUIRE='$(REQUIRE)' hack/test.sh $(TESTFLAGS)
 

@@ -133,7 +133,7 @@ if [ "$(id -u)" != 0 ]; then
 	fi
 	die "a Debian base image is made by root, once: sudo make base; or take one from a registry: make demo BASE=reference"
 fi
-"$root/hack/setup.sh"
+"$root/hack/setup.sh" debootstrap
 
 lock "$bases/.lock"
 if [ -e "$bases/$name/index.json" ]; then # made while we waited

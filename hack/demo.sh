@@ -100,13 +100,16 @@ Steps from cache       $(from_cache run), $(from_cache build)
 EOF
 }
 
+# What the embedded engine needs.
+if [ -z "${BUILDKIT:-}" ]; then
+	"$root/hack/setup.sh" runc
+	[ "$(id -u)" = 0 ] || "$root/hack/setup.sh" newuidmap
+fi
 layout=''
 if [ -n "${BASE:-}" ]; then
 	base=$BASE
-	"$root/hack/setup.sh" -without-debootstrap
 else
 	base=oci:base # a link to it
-	"$root/hack/setup.sh"
 	layout=$("$root/hack/base-image.sh")
 fi
 lock "$(cache_dir)/.demo.lock"

@@ -1,28 +1,36 @@
 #!/usr/bin/env bash
-# Installs the programs that the demo and the tests need and that Go cannot
-# build. As root on Debian or a relative it calls apt-get; everywhere else it
-# says in one line what is missing.
+# Installs programs that the demo and the tests need and that Go cannot build.
+# As root on Debian or a relative it calls apt-get; everywhere else it says in
+# one line what is missing.
 #
-# usage: setup.sh [-without-debootstrap]
+# usage: setup.sh [program...]     without arguments, all of them
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-# A program, and the Debian package that has it.
-needs=(
-	"runc runc"           # runs the RUN steps of the embedded engine
-	"newuidmap uidmap"    # lets an ordinary user have that engine
-	"debootstrap debootstrap" # makes the base image
+# The Debian package of each program.
+declare -A package=(
+	[debootstrap]=debootstrap  # makes the base image
+	[runc]=runc                # runs the RUN steps of an engine
+	[newuidmap]=uidmap         # lets an ordinary user have the embedded engine
+	[busybox]=busybox-static   # is all that the images of small tests hold
 )
-if [ "${1:-}" = -without-debootstrap ] || [ "$(id -u)" != 0 ]; then
-	unset 'needs[-1]'
-fi
 
+# installed says whether the program $1 is there, and fit for its use.
+installed() {
+	local path
+	path=$(command -v "$1") || return
+	# busybox has to run in an image that holds no library.
+	[ "$1" != busybox ] || ! ldd "$path" >/dev/null 2>&1
+}
+
+if [ $# = 0 ]; then
+	set -- "${!package[@]}"
+fi
 programs=() packages=()
-for need in "${needs[@]}"; do
-	read -r program package <<<"$need"
-	if ! command -v "$program" >/dev/null; then
-		programs+=("$program") packages+=("$package")
+for program in "$@"; do
+	if ! installed "$program"; then
+		programs+=("$program") packages+=("${package[$program]}")
 	fi
 done
 if [ ${#programs[@]} = 0 ]; then

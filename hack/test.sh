@@ -16,16 +16,17 @@ if [ "${CI:-}" = true ] || [ "${REQUIRE:-}" = 1 ]; then
 	required=1
 fi
 
-# made prints what a script has made. If it cannot, that is the end when all is
-# required, and else the tests which need it skip.
+# made runs a script of the set-up, which prints what it has made. If it cannot,
+# that is the end when all is required, and else the tests that need it skip.
 made() {
 	if "$@"; then
 		return
 	fi
-	[ -z "$required" ] || die "everything is required, and ${*##*/} failed: see above"
-	say "${*##*/} failed: tests that need it are skipped"
+	[ -z "$required" ] || die "everything is required, and $1 failed: see above"
+	say "$1 failed: tests that need what it makes are skipped"
 }
 
+made hack/setup.sh runc newuidmap busybox
 GRAFT_TEST_BASE=$(made hack/base-image.sh)
 GRAFT_TEST_BUILDKITD=$(made hack/buildkitd.sh)
 export GRAFT_TEST_BASE GRAFT_TEST_BUILDKITD
