@@ -193,14 +193,3 @@ func (h *helper) output(t *testing.T) string {
 	}
 	return text.String()
 }
-
-// until reads what the helper prints up to a line that contains the text.
-func (h *helper) until(t *testing.T, text string) {
-	t.Helper()
-	for h.lines.Scan() {
-		if strings.Contains(h.lines.Text(), text) {
-			return
-		}
-	}
-	t.Fatalf("the helper never said %q: %s", text, h.errors.String())
-}

@@ -3,7 +3,6 @@
 package embedded
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,7 +71,7 @@ func serve(o order, say *messenger) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("asking to end with the program: %w", err)
 	}
-	if err := becomeOrdinary(); err != nil {
+	if err := detach(); err != nil {
 		return err
 	}
 	log := logs.Func(nil)
@@ -84,8 +83,6 @@ func serve(o order, say *messenger) error {
 	if err := ownProc(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	if err := cleanState(o.StateDir, say); err != nil {
 		return err
 	}
@@ -96,7 +93,7 @@ func serve(o order, say *messenger) error {
 	if err != nil {
 		return err
 	}
-	s, err := newServer(ctx, o, say)
+	s, err := newServer(o, say)
 	if err != nil {
 		return err
 	}
@@ -104,9 +101,9 @@ func serve(o order, say *messenger) error {
 	return s.serve(newListener(conn))
 }
 
-// becomeOrdinary sheds what the process has from the user who started the program
+// detach sheds what the process has from the user who started the program
 // and a RUN should not meet.
-func becomeOrdinary() error {
+func detach() error {
 	unix.Umask(0o022)
 	// Signals for the program reach the engine too when a service manager sends them
 	// to all. They are caught, not ignored: a RUN would inherit that.

@@ -148,8 +148,7 @@ func (p *process) begin(ctx context.Context, o order) (*readiness, error) {
 		case open:
 			return nil, fmt.Errorf("starting the embedded engine: %s", msg.Failed)
 		}
-		<-p.exited
-		<-p.drained
+		p.wait()
 		return nil, fmt.Errorf("the embedded engine ended at once (%v): %s", p.status, p.stderr.String())
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for the embedded engine to start: %w", context.Cause(ctx))
@@ -164,8 +163,8 @@ func (p *process) end(timeout time.Duration) error {
 		p.kill()
 		return nil // it was told to end, and it has
 	}
+	p.wait()
 	if p.status != nil {
-		<-p.drained
 		return fmt.Errorf("the embedded engine ended badly (%w): %s", p.status, p.stderr.String())
 	}
 	return nil
@@ -175,7 +174,16 @@ func (p *process) end(timeout time.Duration) error {
 // it started.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended by itself
+	p.wait()
+}
+
+// wait waits until the process has ended and all that it said has been passed on. Nobody
+// else can hold its pipes open, since whatever it started has ended before.
+func (p *process) wait() {
 	<-p.exited
+	<-p.drained
+	for range p.news {
+	}
 }
 
 // readMessages passes the process's messages on until it has no more.

@@ -42,8 +42,8 @@ type server struct {
 }
 
 // newServer opens the state directory's databases and puts a BuildKit together.
-func newServer(ctx context.Context, o order, say *messenger) (*server, error) {
-	ctx, stop := context.WithCancel(ctx)
+func newServer(o order, say *messenger) (*server, error) {
+	ctx, stop := context.WithCancel(context.Background())
 	s := &server{order: o, say: say, stop: stop}
 	if err := s.open(ctx); err != nil {
 		stop()
