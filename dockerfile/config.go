@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/graft-cnb/graft/platform"
@@ -34,7 +35,13 @@ var reserved = map[string]bool{ArgBaseImage: true, ArgBuildID: true, ArgUserID: 
 func ParseExtendConfig(extension, path string, data []byte) (ExtendConfig, error) {
 	var config ExtendConfig
 	if _, err := platform.DecodeTOML("extend-config", path, data, &config); err != nil {
-		return ExtendConfig{}, &Error{Extension: extension, Path: path, Problem: err.Error(), Err: err}
+		e := &Error{Extension: extension, Path: path, Problem: err.Error(), Err: err}
+		var file *platform.FileError
+		if errors.As(err, &file) {
+			e.Line, e.Problem = file.Line, file.Err.Error()
+			e.Source = sourceLine(string(data), file.Line)
+		}
+		return ExtendConfig{}, e
 	}
 	for _, kind := range []Kind{KindBuild, KindRun} {
 		for i, arg := range config.For(kind) {

@@ -36,6 +36,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// sourceLine is one line of a file, counted from 1; empty if there is none.
+func sourceLine(text string, number int) string {
+	lines := strings.Split(text, "\n")
+	if number < 1 || number > len(lines) {
+		return ""
+	}
+	return lines[number-1]
+}
+
 // pointAt shows a line of a file with a caret under each letter of its first
 // word.
 func pointAt(number int, line string) string {

@@ -44,7 +44,7 @@ var allowed = map[string]bool{
 // its kind (image_extension.md, "Dockerfile Requirements"). The args are those
 // of the extension, which FROM may use. Every error is an *Error.
 func Parse(kind Kind, step Step) (*File, error) {
-	c := checker{step: step, lines: strings.Split(string(step.Content), "\n")}
+	c := checker{step: step}
 	parsed, err := parser.Parse(bytes.NewReader(step.Content))
 	if err != nil {
 		return nil, c.parseError(err)
@@ -82,16 +82,14 @@ func Parse(kind Kind, step Step) (*File, error) {
 
 // checker makes errors about one Dockerfile.
 type checker struct {
-	step  Step
-	lines []string
+	step Step
 }
 
 func (c checker) problem(line int, text string) *Error {
-	e := &Error{Extension: c.step.Extension, Path: c.step.Path, Line: line, Problem: text}
-	if line > 0 && line <= len(c.lines) {
-		e.Source = c.lines[line-1]
+	return &Error{
+		Extension: c.step.Extension, Path: c.step.Path, Line: line,
+		Source: sourceLine(string(c.step.Content), line), Problem: text,
 	}
-	return e
 }
 
 // parseError takes the line out of an error of BuildKit's parser.

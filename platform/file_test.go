@@ -48,6 +48,19 @@ func TestMalformedFileNamesFileAndLine(t *testing.T) {
 	}
 }
 
+// TestWrongTypeNamesLine guards the same for a value of the wrong type.
+func TestWrongTypeNamesLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "order.toml")
+	if err := os.WriteFile(path, []byte("[[order]]\n[[order.group]]\nid = 3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ReadOrder(path)
+	var file *FileError
+	if !errors.As(err, &file) || file.Line != 3 || strings.Count(err.Error(), "line 3") != 1 {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestAnalyzedKeepsUnknownKeys guards that what other phases wrote survives a
 // switch of the run image (platform.md, "analyzed.toml").
 func TestAnalyzedKeepsUnknownKeys(t *testing.T) {
