@@ -96,9 +96,14 @@ func (g Generation) generate(ctx context.Context, extension *buildmodule.Module,
 	defer stderr.Close()
 	in := g.Modules.forModule()
 	in.Output = stdout
-	dir, err := extension.Generate(ctx, in, stderr, entriesFor(extension, plan), dir)
+	given := dir
+	dir, err := extension.Generate(ctx, in, stderr, entriesFor(extension, plan), given)
 	if err != nil {
 		return nil, platform.WithCode(platform.CodeGenerate, err)
+	}
+	if info, err := os.Lstat(given); err != nil || !info.IsDir() {
+		return nil, platform.WithCode(platform.CodeGenerated, explainOutput(extension.ID, "output directory", errors.New(
+			"bin/generate has put something else in its place")))
 	}
 	out, err := g.readOutput(extension, dir)
 	if err != nil {
