@@ -127,7 +127,7 @@ func TestKilledProgramLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Wait()
-	eventually(t, time.Second, "the RUN ends", func() bool { return len(processesWith(mark)) == 0 })
+	eventually(t, 3*time.Second, "the RUN ends", func() bool { return len(processesWith(mark)) == 0 })
 	checkNothingLeft(t, state, mark)
 
 	e := open(t, embedded.Options{StateDir: state})

@@ -69,7 +69,7 @@ func TestOrdinaryUsersKilledProgramLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Wait()
-	eventually(t, time.Second, "the RUN ends", func() bool { return len(processesWith(mark)) == 0 })
+	eventually(t, 3*time.Second, "the RUN ends", func() bool { return len(processesWith(mark)) == 0 })
 	checkNothingLeft(t, state, mark)
 	if output := startHelper(t, helperOrdinary, state, "echo alive").output(t); !strings.Contains(output, "alive") {
 		t.Errorf("the next engine does not run: %s", output)
