@@ -145,8 +145,11 @@ func sameFiles(ts *testscript.TestScript, a, b string) {
 
 // nothingGenerated ends the script if a run that failed has left something: the
 // detector must leave <layers> as it was, and the generator all but what the
-// detector before it wrote.
+// detector before it wrote. An empty <generated> is nothing.
 func nothingGenerated(ts *testscript.TestScript, before, out string) {
+	for _, program := range []string{"detector", "generator"} {
+		_ = os.Remove(filepath.Join(out, program, "generated")) // fails unless it is empty
+	}
 	sameFiles(ts, before, filepath.Join(out, "detector"))
 	for _, file := range []string{"analyzed.toml", "generated"} {
 		was, err := describe(filepath.Join(before, file))
@@ -205,7 +208,7 @@ func told(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for _, file := range files {
 		if said := ts.ReadFile(file); pattern.MatchString(said) == neg {
-			ts.Fatalf("%s: match for %#q is %v\n%s", file, args[0], !neg, said)
+			ts.Fatalf("%s: match for %#q is %v\n%s", file, args[0], neg, said)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ func runScripts(t *testing.T, program string, before ...func(*testscript.Env) er
 			return setUpScript(env)
 		},
 		UpdateScripts: os.Getenv("GRAFT_UPDATE") != "",
+		Condition:     condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"tree":     tree,
 			"status":   status,
@@ -35,6 +37,14 @@ func runScripts(t *testing.T, program string, before ...func(*testscript.Env) er
 			"group":    group,
 		},
 	})
+}
+
+// condition knows [root], that the script runs as root.
+func condition(name string) (bool, error) {
+	if name == "root" {
+		return os.Geteuid() == 0, nil
+	}
+	return false, fmt.Errorf("no condition is named %q", name)
 }
 
 // setUpScript makes the script's directory a place where the programs can work
