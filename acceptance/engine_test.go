@@ -102,7 +102,7 @@ func stopDaemon(t *testing.T, daemon *exec.Cmd, log string) {
 	}
 	if t.Failed() {
 		if said, err := os.ReadFile(log); err == nil {
-			t.Logf("buildkitd said:\n%s", said[max(0, len(said)-4096):])
+			t.Logf("buildkitd said:\n%s", said[max(0, len(said)-2048):])
 		}
 	}
 }

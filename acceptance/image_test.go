@@ -58,7 +58,7 @@ func smallImage(t *testing.T, change func(*v1.Config)) v1.Image {
 	for _, name := range applets {
 		programs = append(programs, tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777})
 	}
-	for _, dir := range []string{"etc/", "root/", "home/", "data/", "data/old/"} {
+	for _, dir := range []string{"etc/", "root/", "home/", "data/", "data/old/", "proc/", "sys/", "dev/"} {
 		programs = append(programs, tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755})
 	}
 	programs = append(programs, tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777})

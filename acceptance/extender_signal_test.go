@@ -1,0 +1,142 @@
+package acceptance
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// sleeper is an extender in the midst of a RUN that would never end.
+type sleeper struct {
+	*scene
+	command *exec.Cmd
+	// mark is in the command line of the RUN, and of no other process.
+	mark           string
+	before         map[string]string
+	stdout, stderr bytes.Buffer
+	// ended is closed when the extender has ended.
+	ended chan struct{}
+}
+
+// startSleeper runs the extender once to an end, so that there is an earlier
+// result, and then again with a Dockerfile that sleeps in the background and in
+// the foreground. It returns when both sleep.
+func startSleeper(t *testing.T, e engine) *sleeper {
+	t.Helper()
+	base := smallBase(t, nil)
+	mark := fmt.Sprintf("1000%09d", rand.IntN(1e9))
+	s := &sleeper{scene: newScene(t, "run", "oci:"+base, e), mark: mark, ended: make(chan struct{})}
+	s.step("one", "RUN echo one >/tmp/one", "USER 7")
+	s.succeed("-output", "oci:"+s.path("layers/whole"))
+	s.before = s.listing()
+
+	s.step("two", "RUN sleep "+mark+" & sleep "+mark)
+	s.command = s.scene.command("-output", "oci:"+s.path("layers/whole"))
+	s.command.Stdout, s.command.Stderr = &s.stdout, &s.stderr
+	check(t, s.command.Start())
+	t.Cleanup(func() {
+		_ = s.command.Process.Kill()
+		<-s.ended
+	})
+	go func() {
+		_ = s.command.Wait() // its exit code is looked at later
+		close(s.ended)
+	}()
+	eventually(t, 20*time.Second, "the RUN sleeps", func() bool { return len(processesWith(t, "sleep\x00"+mark)) == 2 })
+	return s
+}
+
+// wait waits for the extender's end.
+func (s *sleeper) wait(patience time.Duration) {
+	s.t.Helper()
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		s.t.Fatalf("the extender has not ended after %v", patience)
+	}
+}
+
+// checkNothingLeft demands that the RUN is over, nothing is mounted, and the
+// earlier results are what they were, with nothing beside them.
+func (s *sleeper) checkNothingLeft(e engine) {
+	s.t.Helper()
+	// A daemon hears of the end, and ends the RUN, a moment later than we.
+	eventually(s.t, 3*time.Second, "the RUN's processes end", func() bool { return len(processesWith(s.t, s.mark)) == 0 })
+	if e.state != "" {
+		if mounts := mountsBelow(s.t, e.state); len(mounts) > 0 {
+			s.t.Errorf("mounts are left: %v", mounts)
+		}
+	}
+	if mounts := mountsBelow(s.t, s.dir); len(mounts) > 0 {
+		s.t.Errorf("mounts are left: %v", mounts)
+	}
+}
+
+// checkUntouched demands that the earlier results are what they were, with
+// nothing beside them.
+func (s *sleeper) checkUntouched() {
+	s.t.Helper()
+	after := s.listing()
+	for _, tree := range []map[string]string{after, s.before} {
+		maps.DeleteFunc(tree, func(path, _ string) bool { return path == "group.toml" || strings.HasPrefix(path, "generated") })
+	}
+	compareTrees(s.t, "before", s.before, "after", after)
+}
+
+// Ctrl-C and SIGTERM end the extender within five seconds, with the code of the
+// signal, and nothing is left of it.
+func TestInterruptedExtender(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		for signal, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+			t.Run(signal.String(), func(t *testing.T) {
+				s := startSleeper(t, e)
+				begin := time.Now()
+				check(t, s.command.Process.Signal(signal))
+				s.wait(5 * time.Second)
+				t.Logf("ended after %v", time.Since(begin))
+				if got := s.command.ProcessState.ExitCode(); got != code {
+					t.Errorf("exit code %d, wanted %d; stderr:\n%s", got, code, s.stderr.String())
+				}
+				s.checkNothingLeft(e)
+				s.checkUntouched()
+			})
+		}
+	})
+}
+
+// A killed extender cannot clean up, but the kernel ends its RUN, and the next
+// run on the same directories works and removes what is left.
+func TestKilledExtender(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		s := startSleeper(t, e)
+		check(t, s.command.Process.Kill())
+		s.wait(5 * time.Second)
+		s.checkNothingLeft(e)
+		if _, err := os.Stat(s.extended()); err != nil {
+			t.Errorf("the earlier result is gone: %v", err)
+		}
+
+		s.write("layers/generated/two/run.Dockerfile", "ARG base_image\nFROM ${base_image}\nRUN echo two >/tmp/two\n")
+		s.succeed("-output", "oci:"+s.path("layers/whole"))
+		if n := len(configOf(t, s.image()).RootFS.DiffIDs); n != 4 {
+			t.Errorf("the next run's image has %d layers, wanted 4", n)
+		}
+		for _, dir := range []string{"layers", "layers/extended"} {
+			entries, err := os.ReadDir(s.path(dir))
+			check(t, err)
+			for _, entry := range entries {
+				if strings.HasPrefix(entry.Name(), ".") {
+					t.Errorf("%s is left", filepath.Join(dir, entry.Name()))
+				}
+			}
+		}
+	})
+}
