@@ -32,6 +32,7 @@ const (
 	helperOrdinary     = "ordinary"     // become an ordinary user, then helperRun
 	helperNoNamespaces = "nonamespaces" // helperOrdinary where no user namespace can be made
 	helperLoopback     = "loopback"     // helperRun on a machine that is its own name server
+	helperNoGroups     = "nogroups"     // helperRun where no control groups can be made
 )
 
 const loopbackResolver = "nameserver 127.0.0.7\n"
@@ -52,6 +53,10 @@ func helperMain(role string) int {
 		// The machine's limit is not a test's to change, but what says so can be.
 		if err = standIn("/proc/sys/user/max_user_namespaces", "0\n"); err == nil {
 			err = becomeOrdinary()
+		}
+	case helperNoGroups:
+		if err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err == nil {
+			err = unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH)
 		}
 	case helperLoopback:
 		err = standIn("/etc/resolv.conf", loopbackResolver)

@@ -89,3 +89,16 @@ func TestOrdinaryUserWithoutUserNamespaces(t *testing.T) {
 		t.Errorf("the error is:\n%s", text)
 	}
 }
+
+// Root needs control groups, and is told so before anything runs; an ordinary user does
+// without.
+func TestRootWithoutControlGroups(t *testing.T) {
+	needRoot(t)
+	h := startHelper(t, helperNoGroups, t.TempDir(), "true")
+	if err := h.Wait(); err == nil {
+		t.Fatal("an engine ran without control groups")
+	}
+	if text := h.errors.String(); !strings.Contains(text, "no control groups can be made") {
+		t.Errorf("the error is:\n%s", text)
+	}
+}

@@ -10,10 +10,13 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"github.com/moby/sys/mountinfo"
+	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +52,9 @@ func (r requirements) missing(dir string) []string {
 		if !hasCapability(unix.CAP_SYS_ADMIN) {
 			tryNamespaces = false // without the capability there are none
 			lines = append(lines, "root may not mount here (no CAP_SYS_ADMIN): give the container that capability (--privileged)")
+		}
+		if !controlGroups() {
+			lines = append(lines, "no control groups can be made, since no writable cgroup file system is mounted: mount one at /sys/fs/cgroup; in a container, allow it (--privileged)")
 		}
 	} else {
 		need("newuidmap", "uidmap")
@@ -185,6 +191,21 @@ func (r requirements) mapIDs(ctx context.Context, pid int) error {
 		}
 	}
 	return nil
+}
+
+// controlGroups reports whether runc can make control groups. In a user namespace it does
+// without them, as root it does not.
+func controlGroups() bool {
+	if userns.RunningInUserNS() {
+		return true
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	if err != nil {
+		return true // runc will say more
+	}
+	return slices.ContainsFunc(mounts, func(m *mountinfo.Info) bool {
+		return !slices.Contains(strings.Split(m.Options, ","), "ro")
+	})
 }
 
 // hasCapability reports whether this process has a capability in effect.
