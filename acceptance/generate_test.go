@@ -7,12 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/BurntSushi/toml"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/rogpeppe/go-internal/txtar"
 )
@@ -219,4 +221,20 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: same DIR DIR")
 	}
 	sameFiles(ts, ts.MkAbs(args[0]), ts.MkAbs(args[1]))
+}
+
+// sameTOML checks that two TOML files say the same, however they are written.
+func sameTOML(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sametoml FILE FILE")
+	}
+	var values [2]map[string]any
+	for i, file := range args {
+		if _, err := toml.Decode(ts.ReadFile(file), &values[i]); err != nil {
+			ts.Fatalf("%s is no TOML: %v", file, err)
+		}
+	}
+	if !reflect.DeepEqual(values[0], values[1]) {
+		ts.Fatalf("%s does not say what %s says:\n%s", args[0], args[1], ts.ReadFile(args[0]))
+	}
 }

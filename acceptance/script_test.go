@@ -33,6 +33,7 @@ func runScripts(t *testing.T, program string, before ...func(*testscript.Env) er
 			"generate": generate,
 			"told":     told,
 			"same":     same,
+			"sametoml": sameTOML,
 			"require":  require,
 			"group":    group,
 		},
