@@ -56,11 +56,13 @@ type Applier struct {
 	Secrets map[string][]byte
 	// Progress is the display of what the engine does.
 	Progress Progress
-	// Epoch dates configuration, history and files that COPY and WORKDIR make.
-	// The zero value: DefaultEpoch. (SOURCE_DATE_EPOCH is for the caller to read.)
+	// Epoch dates configuration and history, and the files that COPY and ADD put
+	// into the image. The zero value: DefaultEpoch. (Reading SOURCE_DATE_EPOCH is
+	// the caller's business.)
 	Epoch time.Time
-	// RewriteTimestamps clamps the times of all files in added layers to Epoch,
-	// which makes the layers of a RUN reproducible and costs a pass over them.
+	// RewriteTimestamps clamps the times of all files in added layers to Epoch.
+	// That makes the layers of deterministic Dockerfiles the same in every cold
+	// run, and costs a pass over them.
 	RewriteTimestamps bool
 	// TempDir is for what has no better place: layers on their way to a registry.
 	// Empty: the system's.
