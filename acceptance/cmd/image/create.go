@@ -101,10 +101,27 @@ func create(ctx context.Context, b base) error {
 	if err := dir.AppendImage(img, layout.WithPlatform(platform)); err != nil {
 		return fmt.Errorf("writing the image layout %s: %w", b.Layout, err)
 	}
+	if err := share(staged); err != nil {
+		return fmt.Errorf("writing the image layout %s: %w", b.Layout, err)
+	}
 	if err := os.Rename(staged, b.Layout); err != nil {
 		return fmt.Errorf("writing the image layout %s: %w", b.Layout, err)
 	}
 	return nil
+}
+
+// share lets every user read what is below dir. The layout's writer stages large
+// blobs in private files and leaves their mode as it is.
+func share(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.Chmod(path, 0o755)
+		}
+		return os.Chmod(path, 0o644)
+	})
 }
 
 // rootTar returns rootfs when it is a file, and else the path of a tar file
