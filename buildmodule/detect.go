@@ -8,7 +8,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/platform"
 )
@@ -89,7 +92,7 @@ func (m *Module) passedWith(plan string) Detection {
 }
 
 func (m *Module) runDetect(ctx context.Context, in Inputs) Detection {
-	dir, err := os.MkdirTemp("", "graft-detect-")
+	dir, err := os.MkdirTemp(planDir(), "graft-detect-")
 	if err != nil {
 		return Detection{Status: Errored, ExitCode: -1, Err: err}
 	}
@@ -127,6 +130,18 @@ func (m *Module) runDetect(ctx context.Context, in Inputs) Detection {
 	d.Output = kept.bytes()
 	return d
 }
+
+// planDir is where build plans are written: in memory if that is possible and
+// nobody has asked for another place. There are many of these files, they are
+// tiny, and they live for milliseconds, which is what disks are slowest at.
+var planDir = sync.OnceValue(func() string {
+	const memory = "/dev/shm"
+	var fs unix.Statfs_t
+	if os.Getenv("TMPDIR") != "" || unix.Statfs(memory, &fs) != nil || fs.Type != unix.TMPFS_MAGIC || unix.Access(memory, unix.W_OK|unix.X_OK) != nil {
+		return os.TempDir()
+	}
+	return memory
+})
 
 // with also writes to w, if there is one.
 func (t *tail) with(w io.Writer) io.Writer {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -29,16 +30,12 @@ const pipeGrace = 500 * time.Millisecond
 // program leaves running when it ends is killed too. The error is set when the
 // program could not be run or was killed.
 func (p process) run(ctx context.Context) (int, error) {
-	// The kernel sends the death signal when the thread that started the
-	// program goes, so this one must stay.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, p.path, p.args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, p.env, p.out, p.err
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeGrace
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		return -1, err
 	}
 	err := cmd.Wait()
@@ -55,6 +52,25 @@ func (p process) run(ctx context.Context) (int, error) {
 		return exit.ExitCode(), nil
 	}
 	return -1, err
+}
+
+// starter starts all programs, from one thread that never ends: the kernel sends
+// the death signal when the thread that started a program goes.
+var starter = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
+
+func start(cmd *exec.Cmd) error {
+	done := make(chan error)
+	starter() <- func() { done <- cmd.Start() }
+	return <-done
 }
 
 // tail keeps the end of what is written to it.

@@ -1,0 +1,149 @@
+// Command bench measures what the programs cost beside the work that they
+// cannot avoid, as ratios of medians, since machines differ and are noisy.
+//
+//	bench -programs bin
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	programs := flag.String("programs", "bin", "directory with the programs")
+	pairs := flag.Int("pairs", 21, "number of runs of each side")
+	flag.Parse()
+	if err := run(*programs, *pairs); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(programs string, pairs int) error {
+	detector, err := filepath.Abs(filepath.Join(programs, "detector"))
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "graft-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	const modules = 50
+	scene, err := newScene(dir, modules)
+	if err != nil {
+		return err
+	}
+	ratios, err := compare(pairs, scene.detector(detector), scene.shell())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-72s %5.2f  (quartiles %.2f to %.2f; want at most 1.3)\n",
+		fmt.Sprintf("detector with %d trivial modules / the same scripts from a shell", modules),
+		ratios[len(ratios)/2], ratios[len(ratios)/4], ratios[len(ratios)*3/4])
+	return nil
+}
+
+// compare runs two commands in turn and gives the ratios of their times, pair by
+// pair and sorted.
+func compare(pairs int, a, b func() *exec.Cmd) ([]float64, error) {
+	var ratios []float64
+	for i := range pairs + 1 {
+		timeA, err := measure(a())
+		if err != nil {
+			return nil, err
+		}
+		timeB, err := measure(b())
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 { // the first pair warms the caches
+			ratios = append(ratios, float64(timeA)/float64(timeB))
+		}
+	}
+	slices.Sort(ratios)
+	return ratios, nil
+}
+
+func measure(cmd *exec.Cmd) (time.Duration, error) {
+	start := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	return time.Since(start), nil
+}
+
+// scene is an order of trivial buildpacks, and the means to run it.
+type scene struct {
+	dir   string
+	paths []string
+	// id is the user that modules run as, or -1 for this one.
+	id int
+}
+
+func newScene(dir string, modules int) (*scene, error) {
+	s := &scene{dir: dir, id: -1}
+	if os.Geteuid() == 0 {
+		s.id = 12345
+	}
+	var order strings.Builder
+	order.WriteString("[[order]]\n")
+	files := map[string]string{"platform/env/X": "1", "app/file": ""}
+	for i := range modules {
+		id := "bp" + strconv.Itoa(i)
+		fmt.Fprintf(&order, "[[order.group]]\nid = %q\nversion = \"1.0.0\"\n", id)
+		files["buildpacks/"+id+"/1.0.0/buildpack.toml"] = fmt.Sprintf("api = \"0.10\"\n[buildpack]\nid = %q\nversion = \"1.0.0\"\n", id)
+		script := "buildpacks/" + id + "/1.0.0/bin/detect"
+		files[script] = "#!/bin/sh\nexit 0\n"
+		s.paths = append(s.paths, filepath.Join(dir, script))
+	}
+	files["order.toml"] = order.String()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return s, os.Mkdir(filepath.Join(dir, "layers"), 0o777)
+}
+
+func (s *scene) detector(path string) func() *exec.Cmd {
+	return func() *exec.Cmd {
+		args := []string{"-app", "app", "-order", "order.toml", "-buildpacks", "buildpacks", "-platform", "platform", "-layers", "layers"}
+		if s.id >= 0 {
+			args = append(args, "-uid", strconv.Itoa(s.id), "-gid", strconv.Itoa(s.id))
+		}
+		cmd := exec.Command(path, args...)
+		cmd.Dir = s.dir
+		cmd.Env = append(os.Environ(), "CNB_PLATFORM_API=0.13")
+		return cmd
+	}
+}
+
+// shell starts the same scripts side by side and waits for them.
+func (s *scene) shell() func() *exec.Cmd {
+	var script strings.Builder
+	script.WriteString("cd app\n")
+	for _, path := range s.paths {
+		fmt.Fprintf(&script, "%s ../platform /dev/null &\n", path)
+	}
+	script.WriteString("wait\n")
+	return func() *exec.Cmd {
+		cmd := exec.Command("/bin/sh", "-c", script.String())
+		cmd.Dir = s.dir
+		return cmd
+	}
+}
