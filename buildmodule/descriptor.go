@@ -104,6 +104,9 @@ func readDescriptor(kind Kind, dir, path string) (*Module, error) {
 	if _, err := platform.ReadTOML("descriptor", path, &file); err != nil {
 		return nil, err
 	}
+	if err := file.Order.Check(); err != nil {
+		return nil, &platform.FileError{What: "descriptor", Path: path, Err: fmt.Errorf("order: %w", err)}
+	}
 	api, err := platform.ParseBuildpackAPI(file.API, kind == Extension)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
@@ -73,11 +74,27 @@ func Parse(kind Kind, step Step) (*File, error) {
 	case kind == KindBuild && !file.Base:
 		return nil, c.problem(line(from.Location), fmt.Sprintf(
 			"FROM must be ${%s} in a build.Dockerfile (did a shell expand it while the file was generated?)", ArgBaseImage))
-	case !file.Base && file.Image == "":
-		return nil, c.problem(line(from.Location), fmt.Sprintf(
-			"FROM names no image: no ARG before it gives %s a value", from.BaseName))
+	case file.Base:
+		return file, nil
+	}
+	if problem := judgeImage(from.BaseName, file.Image); problem != "" {
+		return nil, c.problem(line(from.Location), problem)
 	}
 	return file, nil
+}
+
+// judgeImage says what is wrong with the name of a run image, if anything.
+func judgeImage(written, image string) string {
+	if image == "" {
+		return fmt.Sprintf("FROM names no image: no ARG before it gives %s a value", written)
+	}
+	if image == "scratch" {
+		return "FROM scratch is no image that a registry has: name a run image, or ${" + ArgBaseImage + "}"
+	}
+	if _, err := name.ParseReference(image, name.WeakValidation); err != nil {
+		return fmt.Sprintf("FROM names %q, which cannot be an image: %v", image, err)
+	}
+	return ""
 }
 
 // checker makes errors about one Dockerfile.

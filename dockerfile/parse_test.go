@@ -34,13 +34,14 @@ func TestBaseInEverySpelling(t *testing.T) {
 // TestRunImageIsExpanded guards that the name of another run image is expanded
 // with the global args, where the extension's own win over defaults.
 func TestRunImageIsExpanded(t *testing.T) {
+	hex := strings.Repeat("ab", 32)
 	for text, want := range map[string]string{
-		"FROM debian:12\n":                                "debian:12",
-		"ARG tag=12\nFROM debian:${tag}\n":                "debian:12",
-		"ARG given=12\nFROM debian:${given}\n":            "debian:13",
-		"ARG given\nFROM debian:${given}\n":               "debian:13",
-		"FROM debian:${given:-11}\n":                      "debian:11",
-		"ARG base_image\nFROM debian@sha256:ab\nRUN true": "debian@sha256:ab",
+		"FROM debian:12\n":                                         "debian:12",
+		"ARG tag=12\nFROM debian:${tag}\n":                         "debian:12",
+		"ARG given=12\nFROM debian:${given}\n":                     "debian:13",
+		"ARG given\nFROM debian:${given}\n":                        "debian:13",
+		"FROM debian:${given:-11}\n":                               "debian:11",
+		"ARG base_image\nFROM debian@sha256:" + hex + "\nRUN true": "debian@sha256:" + hex,
 	} {
 		f, err := parseText(KindRun, text, Arg{"given", "13"})
 		if err != nil || f.Base || f.Image != want {
@@ -65,6 +66,8 @@ func TestRefused(t *testing.T) {
 		{KindRun, "ARG base_image\nFROM $base_image\nFROM $base_image", "FROM $base_image", "second FROM"},
 		{KindRun, "FROM ${missing}\n", "FROM ${missing}", "names no image"},
 		{KindRun, "ARG base_image\nFROM x/${base_image}\n", "FROM x/${base_image}", "only a part of the name"},
+		{KindRun, "FROM scratch\n", "FROM scratch", "no image that a registry has"},
+		{KindRun, "ARG tag\nFROM one:${tag}\n", "FROM one:${tag}", "cannot be an image"},
 		{KindRun, "FROM debian\nRUNN true\n", "RUNN true", "unknown instruction"},
 		{KindRun, "FROM debian\nCOPY one\n", "COPY one", "COPY requires at least two arguments"},
 		{KindRun, "", "", "no instructions"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 )
 
 // Analyzed is analyzed.toml, of which only what the programs need is looked
@@ -37,15 +38,21 @@ func (a Analyzed) check() error {
 			}
 			next, ok := value.(map[string]any)
 			if !ok {
-				return fmt.Errorf("%v must be a table", table[:i+1])
+				return fmt.Errorf("%s must be a table", strings.Join(table[:i+1], "."))
 			}
 			at = next
 		}
 	}
-	for _, key := range [][2]string{{"run-image", "image"}, {"run-image", "reference"}, {"build-image", "reference"}} {
-		if value, there := a.table(key[0])[key[1]]; there {
+	for _, key := range [][]string{
+		{"run-image", "image"}, {"run-image", "reference"}, {"build-image", "reference"},
+		{"run-image", "target", "os"}, {"run-image", "target", "arch"},
+		{"run-image", "target", "variant"}, {"run-image", "target", "arch-variant"},
+		{"run-image", "target", "distro", "name"}, {"run-image", "target", "distro", "version"},
+	} {
+		last := len(key) - 1
+		if value, there := a.table(key[:last]...)[key[last]]; there {
 			if _, ok := value.(string); !ok {
-				return fmt.Errorf("%s.%s must be text", key[0], key[1])
+				return fmt.Errorf("%s must be text, in quotes", strings.Join(key, "."))
 			}
 		}
 	}

@@ -39,14 +39,15 @@ func ReadOrder(path string) (OrderFile, error) {
 		return OrderFile{}, &FileError{What: "order", Path: path, Err: errors.New("it has no [[order]]")}
 	}
 	for _, part := range []Order{file.Order, file.OrderExtensions} {
-		if err := part.check(); err != nil {
+		if err := part.Check(); err != nil {
 			return OrderFile{}, &FileError{What: "order", Path: path, Err: err}
 		}
 	}
 	return file, nil
 }
 
-func (o Order) check() error {
+// Check finds modules that lack their id or version.
+func (o Order) Check() error {
 	for i, group := range o {
 		if err := checkRefs(group.Group); err != nil {
 			return fmt.Errorf("group %d: %w", i+1, err)

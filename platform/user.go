@@ -68,6 +68,9 @@ func (u BuildUser) handOver(dir string) error {
 		return nil
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if u.canMake(dir) {
+			return nil
+		}
 		if err := MkdirAll(dir); err != nil {
 			return err
 		}
@@ -90,6 +93,20 @@ func (u BuildUser) handOver(dir string) error {
 		}
 		return os.Lchown(path, *u.UID, *u.GID)
 	})
+}
+
+// canMake tells whether the build user can make dir when it is needed, so that
+// nothing is made for a run that fails.
+func (u BuildUser) canMake(dir string) bool {
+	for parent := filepath.Dir(dir); ; parent = filepath.Dir(parent) {
+		info, err := os.Stat(parent)
+		if err == nil {
+			return info.IsDir() && u.canWrite(info)
+		}
+		if parent == filepath.Dir(parent) {
+			return false
+		}
+	}
 }
 
 func (u BuildUser) canWrite(info fs.FileInfo) bool {
