@@ -56,9 +56,9 @@ type Applier struct {
 	Secrets map[string][]byte
 	// Progress is the display of what the engine does.
 	Progress Progress
-	// Epoch dates configuration and history, and the files that COPY and ADD put
-	// into the image. The zero value: DefaultEpoch. (Reading SOURCE_DATE_EPOCH is
-	// the caller's business.)
+	// Epoch dates configuration and history, and the directories that WORKDIR and
+	// COPY make. The zero value: DefaultEpoch. (Reading SOURCE_DATE_EPOCH is the
+	// caller's business.)
 	Epoch time.Time
 	// RewriteTimestamps clamps the times of all files in added layers to Epoch.
 	// That makes the layers of deterministic Dockerfiles the same in every cold
