@@ -111,6 +111,9 @@ func (d Detector) load() (*catalog, platform.OrderFile, platform.System, error) 
 	if err != nil {
 		return fail(err)
 	}
+	if len(order.Order) == 0 {
+		d.Log.Warnf("the order file %s has no [[order]]: there is no group to try", d.Order)
+	}
 	var system platform.System
 	if d.System != "" {
 		if system, err = platform.ReadSystem(d.System); err != nil {

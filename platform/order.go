@@ -28,15 +28,11 @@ type OrderFile struct {
 	OrderExtensions Order `toml:"order-extensions"`
 }
 
-// ReadOrder reads order.toml. An order without a group, or with a module that
-// lacks its id or version, is an error.
+// ReadOrder reads order.toml. A module that lacks its id or version is an error.
 func ReadOrder(path string) (OrderFile, error) {
 	var file OrderFile
 	if _, err := ReadTOML("order", path, &file); err != nil {
 		return OrderFile{}, err
-	}
-	if len(file.Order) == 0 {
-		return OrderFile{}, &FileError{What: "order", Path: path, Err: errors.New("it has no [[order]]")}
 	}
 	for _, part := range []Order{file.Order, file.OrderExtensions} {
 		if err := part.Check(); err != nil {
