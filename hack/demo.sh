@@ -63,9 +63,10 @@ prepare() {
 	(cd "$root" && go build -o "$demo/bin/image" ./acceptance/cmd/image)
 }
 
-# extend runs the extender for the image kind $1.
+# extend runs the extender for the image kind $1. It finds an image of a registry
+# in analyzed.toml; one in a layout has to be named.
 extend() {
-	show extender -kind "$1" -app app -layers layers -base "$base" -output "oci:images/$1" \
+	show extender -kind "$1" -app app -layers layers ${layout:+-base "$base"} -output "oci:images/$1" \
 		${BUILDKIT:+-buildkit "$BUILDKIT"} -progress "${PROGRESS:-plain}" 2>&1 | tee "$1.log"
 }
 

@@ -4,8 +4,9 @@
 # Everything made here may be read by other users: modules run as one.
 umask 022
 
-# Debian keeps runc and debootstrap where an ordinary user does not look.
-export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+# Debian keeps runc and debootstrap where an ordinary user does not look, and sudo
+# does not look where Go is.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin"
 
 # The checkout.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
