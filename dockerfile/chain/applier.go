@@ -67,7 +67,8 @@ type Applier struct {
 	// TempDir is for what has no better place: layers on their way to a registry.
 	// Empty: the system's.
 	TempDir string
-	// Warn, Info and Debug get one line each, without a newline. Nil: dropped.
+	// Warn, Info and Debug get what there is to say, without a newline at the end,
+	// one call at a time. Nil: dropped.
 	Warn, Info, Debug func(format string, args ...any)
 }
 
@@ -81,6 +82,7 @@ type run struct {
 	contexts map[string]string
 	epoch    time.Time
 
+	logMu    sync.Mutex
 	imagesMu sync.Mutex
 	images   map[string]*base.Image
 }
@@ -198,9 +200,12 @@ func (r *run) stageDir(outputs []result.Output) string {
 	return os.TempDir()
 }
 
-// log writes a line where somebody listens.
+// log writes a line where somebody listens, one at a time.
 func (r *run) log(to func(string, ...any), format string, args ...any) {
-	if to != nil {
-		to(format, args...)
+	if to == nil {
+		return
 	}
+	r.logMu.Lock()
+	defer r.logMu.Unlock()
+	to(format, args...)
 }

@@ -1,6 +1,7 @@
 package chain_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -260,6 +261,40 @@ func TestProgressNamesTheExtension(t *testing.T) {
 	})
 	if got := h.progress.String(); !strings.Contains(got, "[ext/a] RUN echo progress-test") {
 		t.Errorf("progress does not name the extension:\n%s", got)
+	}
+}
+
+// Machine-readable progress is JSON, a line each, and goes to the given writer.
+func TestRawProgressIsJSON(t *testing.T) {
+	h := withEngine(t)
+	h.Progress.Mode = "rawjson"
+	apply(t, h, dockerfile.Application{
+		Kind:  dockerfile.KindBuild,
+		Base:  asLayout(t, makeBase(t, baseOptions{})),
+		Steps: steps(t, dockerfile.KindBuild, from+"RUN echo raw\n"),
+	})
+	d := json.NewDecoder(&h.progress)
+	vertices := 0
+	for d.More() {
+		var status struct {
+			Vertexes []struct{ Name string } `json:"vertexes"`
+		}
+		if err := d.Decode(&status); err != nil {
+			t.Fatal(err)
+		}
+		vertices += len(status.Vertexes)
+	}
+	if vertices < 2 {
+		t.Errorf("%d vertices", vertices)
+	}
+	h.Progress.Mode = "loud"
+	_, err := h.Apply(t.Context(), dockerfile.Application{
+		Kind:  dockerfile.KindBuild,
+		Base:  asLayout(t, makeBase(t, baseOptions{})),
+		Steps: steps(t, dockerfile.KindBuild, from+"RUN echo loud\n"),
+	})
+	if err == nil || !strings.Contains(err.Error(), "loud") {
+		t.Errorf("a mode that does not exist: %v", err)
 	}
 }
 
