@@ -61,6 +61,10 @@ func giveTo(t *testing.T, dir string, uid, gid int) {
 	}
 }
 
+func asUser(uid, gid int) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+}
+
 // An ordinary user's engine makes the image that root's makes.
 func TestOrdinaryUserAgreesOnDebian(t *testing.T) {
 	uid, gid := ordinaryUser(t)
@@ -74,7 +78,7 @@ func TestOrdinaryUserAgreesOnDebian(t *testing.T) {
 		giveTo(t, dir, uid, gid)
 	}
 	c := s.command("-output", "oci:"+s.path("layers/whole"))
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	c.SysProcAttr = asUser(uid, gid)
 	o := finish(t, c)
 	if o.code != 0 {
 		t.Fatalf("the extender failed: %v", o)
