@@ -21,12 +21,12 @@ func TestEveryDockerfileExtendsTheResultOfTheOneBefore(t *testing.T) {
 		Kind: dockerfile.KindBuild,
 		Base: asLayout(t, makeBase(t, baseOptions{user: "1001:1000"})),
 		Steps: steps(t, dockerfile.KindBuild,
-			from+"USER root\nRUN echo one > /one\nENV ONE=1=2\nWORKDIR /work\n",
+			from+"USER root\nRUN echo one > /one\nENV ONE=1=2\nWORKDIR /place\n",
 			from+"RUN test \"$ONE\" = 1=2 && cat /one > two && echo more >> two\nUSER 1001:1000\n",
 		),
 	})
-	if got := e.content(t, "/work/two"); got != "one\nmore\n" {
-		t.Errorf("/work/two is %q", got)
+	if got := e.content(t, "/place/two"); got != "one\nmore\n" {
+		t.Errorf("/place/two is %q", got)
 	}
 	if e.config.Config.User != "1001:1000" || !slices.Contains(e.config.Config.Env, "ONE=1=2") {
 		t.Errorf("config %+v", e.config.Config)

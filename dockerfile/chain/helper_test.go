@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -169,7 +170,7 @@ func makeBase(t *testing.T, o baseOptions) v1.Image {
 		t.Fatal(err)
 	}
 	file = file.DeepCopy()
-	file.OS, file.Architecture = "linux", "amd64"
+	file.OS, file.Architecture = "linux", runtime.GOARCH
 	file.Config.User = o.user
 	file.Config.Env = []string{"PATH=/bin", "CNB_USER_ID=1001", "CNB_GROUP_ID=1000"}
 	if o.env != nil {
