@@ -5,7 +5,8 @@
 #   BUILDKIT=address   demo: extend with this buildkitd, not the embedded engine
 #   PROGRESS=plain     demo: tty, plain or quiet
 #   DEBIAN_SUITE=name  the Debian release of the base image that is made here
-#   GRAFT_CACHE=dir    where the base image, buildkitd and the demo are kept
+#   GRAFT_CACHE=dir    where the base image, buildkitd, the demo and its engine's
+#                      cache are kept
 #                      (root: /var/cache/graft, others: ~/.cache/graft)
 #   REQUIRE=1          test: what cannot be tested here fails instead of being
 #                      skipped (CI=true says the same)
@@ -68,5 +69,5 @@ clean: ## Remove the programs
 	rm -rf bin
 
 .PHONY: clean-cache
-clean-cache: ## Remove the base images, buildkitd and the demo as well
+clean-cache: ## Remove the base images, buildkitd, the demo and its engine's cache
 	@hack/clean-cache.sh

@@ -118,8 +118,11 @@ prepare
 
 cd "$demo"
 export CNB_PLATFORM_API=0.15
-# shellcheck disable=SC2016 # it is for reading
-printf '$ cd %s\n$ export CNB_PLATFORM_API=%s PATH=%s:$PATH\n' "$demo" "$CNB_PLATFORM_API" "$root/bin:$demo/bin"
+# The embedded engine's cache is kept with everything else of the demo.
+CNB_STATE_DIR=$(cache_dir)/engine
+export CNB_STATE_DIR
+printf '$ cd %s\n$ export CNB_PLATFORM_API=%s\n$ export CNB_STATE_DIR=%s\n$ export PATH=%s:%s\n' \
+	"$demo" "$CNB_PLATFORM_API" "$CNB_STATE_DIR" "$root/bin:$demo/bin" "\$PATH"
 export PATH="$root/bin:$demo/bin:$PATH"
 user=()
 if [ "$(id -u)" = 0 ]; then
