@@ -43,8 +43,16 @@ type Inputs struct {
 	// ExecEnv is the execution environment; empty where the Platform API has
 	// none.
 	ExecEnv string
+	// Debug is told how things are done, a line each; nil for nobody.
+	Debug func(format string, args ...any)
 	// Output receives what the module prints, while it runs; nil throws it away.
 	Output io.Writer
+}
+
+func (in Inputs) say(format string, args ...any) {
+	if in.Debug != nil {
+		in.Debug(format, args...)
+	}
 }
 
 // Detection is what running a module's bin/detect gave.

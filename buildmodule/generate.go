@@ -38,7 +38,8 @@ func (e *GenerateError) Unwrap() error { return e.Err }
 // plan, and returns the directory with its output: the given one, which must
 // exist and be empty, or for an extension without bin/generate its own
 // generate/ directory (image_extension.md, "Generation"). What is in there is
-// unchecked. A bin/generate that fails is a *GenerateError. What it prints to
+// unchecked. The app is read-only to bin/generate, by the best means that there
+// are here; in.Debug is told which. A bin/generate that fails is a *GenerateError. What it prints to
 // stdout and stderr goes to in.Output and errOutput.
 func (m *Module) Generate(ctx context.Context, in Inputs, errOutput io.Writer, entries []Entry, output string) (string, error) {
 	if !m.has("bin/generate") {
@@ -69,13 +70,19 @@ func (m *Module) Generate(ctx context.Context, in Inputs, errOutput io.Writer, e
 	vars["CNB_OUTPUT_DIR"] = output
 	vars["CNB_PLATFORM_DIR"] = in.PlatformDir
 	vars["CNB_BP_PLAN_PATH"] = plan
-	code, err := process{
-		path: filepath.Join(m.Dir, "bin", "generate"),
-		args: []string{output, in.PlatformDir, plan},
-		dir:  in.App,
-		env:  platform.EnvList(vars),
-		out:  in.Output,
-		err:  errOutput,
+	code, err := confined{
+		process: process{
+			path:  filepath.Join(m.Dir, "bin", "generate"),
+			args:  []string{output, in.PlatformDir, plan},
+			dir:   in.App,
+			env:   platform.EnvList(vars),
+			out:   in.Output,
+			err:   errOutput,
+			alone: true,
+		},
+		app:      in.App,
+		writable: []string{output, os.TempDir(), "/tmp", "/var/tmp", vars["HOME"]},
+		say:      in.say,
 	}.run(ctx)
 	if err != nil || code != 0 {
 		return fail(code, err)

@@ -1,14 +1,22 @@
 package buildmodule
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a module's program, ready to be run.
@@ -19,7 +27,18 @@ type process struct {
 	env  []string
 	out  io.Writer
 	err  io.Writer
+	// prepare changes the command before it starts, and started is called once
+	// it has, or has not; both may be nil.
+	prepare func(*exec.Cmd)
+	started func()
+	// alone tells that no other child of this process runs meanwhile, so that
+	// whatever the program left behind can be found and killed, even what left
+	// its process group.
+	alone bool
 }
+
+// errNotStarted is wrapped by the error for a program that could not be started.
+var errNotStarted = errors.New("not started")
 
 // pipeGrace is how long output is still read after a program ended that left
 // children behind with its pipes open.
@@ -35,12 +54,26 @@ func (p process) run(ctx context.Context) (int, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeGrace
-	if err := start(cmd); err != nil {
-		return -1, err
+	if p.prepare != nil {
+		p.prepare(cmd)
 	}
-	err := cmd.Wait()
+	if p.alone {
+		// Orphans become children of this process and not of init.
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	}
+	err := start(cmd)
+	if p.started != nil {
+		p.started()
+	}
+	if err != nil {
+		return -1, fmt.Errorf("%w: %w", errNotStarted, err)
+	}
+	err = cmd.Wait()
 	// Whoever is left in the group has nobody to work for.
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	if p.alone {
+		killOrphans()
+	}
 	if ctx.Err() != nil {
 		return -1, context.Cause(ctx)
 	}
@@ -52,6 +85,43 @@ func (p process) run(ctx context.Context) (int, error) {
 		return exit.ExitCode(), nil
 	}
 	return -1, err
+}
+
+// killOrphans kills all children of this process, and theirs as they become
+// its own, until none is left.
+func killOrphans() {
+	for {
+		children := childrenOf(os.Getpid())
+		if len(children) == 0 {
+			return
+		}
+		for _, pid := range children {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			_, _ = syscall.Wait4(pid, nil, 0, nil)
+		}
+	}
+}
+
+// childrenOf lists the children of a process.
+func childrenOf(parent int) []int {
+	var children []int
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
+		if err != nil {
+			continue
+		}
+		// The name of the program, in parentheses, may contain anything.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
+			children = append(children, pid)
+		}
+	}
+	return children
 }
 
 // starter starts all programs, from one thread that never ends: the kernel sends

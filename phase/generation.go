@@ -96,6 +96,9 @@ func (g Generation) generate(ctx context.Context, extension *buildmodule.Module,
 	defer stderr.Close()
 	in := g.Modules.forModule()
 	in.Output = stdout
+	in.Debug = func(format string, args ...any) {
+		g.Log.Debugf("extension %s: %s", extension.ID, fmt.Sprintf(format, args...))
+	}
 	given := dir
 	dir, err := extension.Generate(ctx, in, stderr, entriesFor(extension, plan), given)
 	if err != nil {

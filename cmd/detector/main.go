@@ -12,6 +12,7 @@ import (
 )
 
 func main() {
+	buildmodule.Init()
 	ctx, stop := platform.SignalContext(context.Background())
 	code := platform.RunDetector(ctx, platform.World{}, detect)
 	stop()

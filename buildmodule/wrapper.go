@@ -1,0 +1,110 @@
+package buildmodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+)
+
+// Init makes this process a module's program with the app protected, if it was
+// started to be that, and does not return then; in any other process it returns
+// at once. A program that runs bin/generate calls it first thing in main; one
+// that does not has the app compared before and after instead.
+func Init() {
+	initialised.Store(true)
+	if len(os.Args) == 2 && os.Args[0] == wrapperName {
+		runtime.LockOSThread()
+		os.Exit(wrap(os.Args[1]))
+	}
+}
+
+// wrap confines this process and becomes the program. It returns only when that
+// fails, after saying so to the process that started it.
+func wrap(told string) int {
+	unix.CloseOnExec(reportFD)
+	report := os.NewFile(reportFD, "report")
+	var c confinement
+	if err := json.Unmarshal([]byte(told), &c); err != nil {
+		return 125
+	}
+	protect := protectByLandlock
+	if c.Protection == ByBind {
+		protect = protectByBind
+	}
+	if err := protect(c.App); err != nil {
+		fmt.Fprint(report, setupFailed, err)
+		return 125
+	}
+	err := syscall.Exec(c.Path, c.Args, os.Environ())
+	var number syscall.Errno
+	errors.As(err, &number)
+	fmt.Fprint(report, execFailed, int(number), " ", c.Path)
+	return 125
+}
+
+// changes are all rights to change a file system that Landlock knows of.
+const changes = landlock.AccessFSSet(ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSRemoveDir |
+	ll.AccessFSRemoveFile | ll.AccessFSMakeChar | ll.AccessFSMakeDir | ll.AccessFSMakeReg | ll.AccessFSMakeSock |
+	ll.AccessFSMakeFifo | ll.AccessFSMakeBlock | ll.AccessFSMakeSym | ll.AccessFSRefer)
+
+// fileChanges are those that a single file can have.
+const fileChanges = landlock.AccessFSSet(ll.AccessFSWriteFile | ll.AccessFSTruncate)
+
+// protectByLandlock allows changes everywhere but in the app. Landlock can only
+// allow, and only whole directories, so what is allowed is everything beside the
+// path from the root to the app.
+func protectByLandlock(app string) error {
+	config, err := landlock.NewConfig(changes)
+	if err != nil {
+		return err
+	}
+	var dirs, files []string
+	for dir, keep := filepath.Dir(app), app; keep != "/"; dir, keep = filepath.Dir(dir), dir {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("looking at what is beside the app: %w", err)
+		}
+		for _, entry := range entries {
+			path := filepath.Join(dir, entry.Name())
+			switch {
+			case path == keep || entry.Type()&os.ModeSymlink != 0:
+			case entry.IsDir():
+				dirs = append(dirs, path)
+			default:
+				files = append(files, path)
+			}
+		}
+	}
+	return config.RestrictPaths(
+		landlock.PathAccess(changes, dirs...).IgnoreIfMissing(),
+		landlock.PathAccess(fileChanges, files...).IgnoreIfMissing(),
+	)
+}
+
+// protectByBind puts a read-only bind mount of the app over the app, with all
+// that is mounted in it, and goes there: the working directory is still that of
+// the mount below.
+func protectByBind(app string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	if err := unix.Mount(app, app, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("binding the app: %w", err)
+	}
+	readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(unix.AT_FDCWD, app, unix.AT_RECURSIVE, &readOnly); err != nil {
+		return fmt.Errorf("making the app read-only: %w", err)
+	}
+	if err := os.Chdir(app); err != nil {
+		return fmt.Errorf("going to the app: %w", err)
+	}
+	return nil
+}
