@@ -24,7 +24,7 @@ const (
 // ids are user_id and group_id for the next Dockerfile (image_extension.md,
 // "Phase: Extension"): the numbers of User of the image so far. A name is looked
 // up in that image. Without a group it is the image's CNB_GROUP_ID that counts;
-// without that the group is empty, or 0 for root.
+// without that the group is empty.
 func (p *plan) ids(ctx context.Context, env environment) (uid, gid string, err error) {
 	name, group, hasGroup := strings.Cut(p.image.Config.User, ":")
 	switch {
@@ -40,9 +40,6 @@ func (p *plan) ids(ctx context.Context, env environment) (uid, gid string, err e
 	switch {
 	case !hasGroup || group == "":
 		gid = p.env("CNB_GROUP_ID")
-		if gid == "" && uid == "0" {
-			gid = "0"
-		}
 	case isNumber(group):
 		gid = group
 	default:
