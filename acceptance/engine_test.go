@@ -2,9 +2,12 @@ package acceptance
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -59,6 +62,13 @@ func lookPath(program string) (string, error) {
 // buildkitd starts a real daemon for the test, with nothing in its cache.
 func buildkitd(t *testing.T) engine {
 	t.Helper()
+	e, _ := startBuildkitd(t)
+	return e
+}
+
+// startBuildkitd is buildkitd for a test that does something to the daemon.
+func startBuildkitd(t *testing.T) (engine, *exec.Cmd) {
+	t.Helper()
 	program := os.Getenv("GRAFT_TEST_BUILDKITD")
 	need(t, program != "", "GRAFT_TEST_BUILDKITD to name a buildkitd (hack/buildkitd.sh)")
 	need(t, os.Geteuid() == 0, "root, to run buildkitd")
@@ -82,12 +92,12 @@ func buildkitd(t *testing.T) engine {
 		_, err := os.Stat(socket)
 		return err == nil
 	})
-	return engine{name: "buildkitd", address: "unix://" + socket}
+	return engine{name: "buildkitd", address: "unix://" + socket}, daemon
 }
 
 func stopDaemon(t *testing.T, daemon *exec.Cmd, log string) {
 	t.Helper()
-	check(t, daemon.Process.Signal(syscall.SIGTERM))
+	_ = daemon.Process.Signal(syscall.SIGTERM) // a test may have ended it
 	ended := make(chan struct{})
 	go func() {
 		_ = daemon.Wait() // its exit code is its own affair
@@ -162,4 +172,18 @@ func mountsBelow(t *testing.T, dir string) []string {
 		}
 	}
 	return found
+}
+
+// uniqueSeconds is a time to sleep that no other process sleeps.
+func uniqueSeconds() string { return fmt.Sprintf("1000%09d", rand.IntN(1e9)) }
+
+// endProcesses ends the processes whose command line holds a mark that is unique
+// to the test.
+func endProcesses(t *testing.T, mark string) {
+	t.Helper()
+	for _, process := range processesWith(t, mark) {
+		pid, err := strconv.Atoi(process[:strings.Index(process, ":")])
+		check(t, err)
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
+	}
 }

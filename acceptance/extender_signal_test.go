@@ -2,9 +2,7 @@ package acceptance
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +30,7 @@ type sleeper struct {
 func startSleeper(t *testing.T, e engine) *sleeper {
 	t.Helper()
 	base := smallBase(t, nil)
-	mark := fmt.Sprintf("1000%09d", rand.IntN(1e9))
+	mark := uniqueSeconds()
 	s := &sleeper{scene: newScene(t, "run", "oci:"+base, e), mark: mark, ended: make(chan struct{})}
 	s.step("one", "RUN echo one >/tmp/one", "USER 7")
 	s.succeed("-output", "oci:"+s.path("layers/whole"))
