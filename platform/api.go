@@ -62,7 +62,7 @@ func ParseAPI(version string, oldest int) (API, error) {
 	minor, ok := minorOf(version)
 	if !ok || minor < oldest || minor > newestPlatformMinor {
 		return API{}, WithCode(CodePlatformAPI, fmt.Errorf(
-			"Platform API %q is not supported: CNB_PLATFORM_API must be 0.%d to %s", version, oldest, NewestPlatformAPI))
+			"unsupported Platform API %q: CNB_PLATFORM_API must be 0.%d to %s", version, oldest, NewestPlatformAPI))
 	}
 	return API{
 		Version:                version,
@@ -109,7 +109,7 @@ func ParseBuildpackAPI(version string, extension bool) (BuildpackAPI, error) {
 	minor, ok := minorOf(version)
 	if !ok || minor < oldest || minor > newestBuildpackMinor {
 		return BuildpackAPI{}, WithCode(CodeBuildpackAPI, fmt.Errorf(
-			"Buildpack API %q is not supported, only 0.%d to 0.%d", version, oldest, newestBuildpackMinor))
+			"unsupported Buildpack API %q: it must be 0.%d to 0.%d", version, oldest, newestBuildpackMinor))
 	}
 	return BuildpackAPI{
 		Version:         version,

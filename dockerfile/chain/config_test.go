@@ -87,7 +87,7 @@ func TestUserAndGroupIDsOfNumbers(t *testing.T) {
 		{"1001:7", "", "1001:7"},
 		{"1001:", "", "1001:1000"},
 		{"1001", "CNB_GROUP_ID=", "1001:"},
-		{"root", "CNB_GROUP_ID=", "0:0"},
+		{"root", "CNB_GROUP_ID=", "0:"},
 		{"0:0", "", "0:0"},
 	} {
 		h := newHarness(t)

@@ -75,12 +75,6 @@ type harness struct {
 	progress bytes.Buffer
 }
 
-func (h *harness) warned(text string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return strings.Contains(strings.Join(h.warnings, "\n"), text)
-}
-
 // newHarness has no engine: opening one fails the test.
 func newHarness(t *testing.T) *harness {
 	t.Helper()
