@@ -74,21 +74,19 @@ const keptOutput = 64 << 10
 
 // Detect asks the module whether it takes part (buildpack.md, "Phase #1:
 // Detection"). An extension without bin/detect passes, with detect/plan.toml as
-// its plan. Only a cancelled context is an error; all else is the module's
-// answer.
+// its plan. It is an error if the context ends or if there is no place for the
+// plan; all else is the module's answer.
 func (m *Module) Detect(ctx context.Context, in Inputs) (Detection, error) {
-	start := time.Now()
-	var d Detection
 	if m.Kind == Extension && !m.has("bin/detect") {
-		d = m.passedWith(filepath.Join(m.Dir, "detect", "plan.toml"))
-	} else {
-		d = m.runDetect(ctx, in)
+		return m.passedWith(filepath.Join(m.Dir, "detect", "plan.toml")), nil
 	}
+	start := time.Now()
+	d, err := m.runDetect(ctx, in)
 	d.Duration = time.Since(start)
 	if ctx.Err() != nil {
 		return d, context.Cause(ctx)
 	}
-	return d, nil
+	return d, err
 }
 
 func (m *Module) passedWith(plan string) Detection {
@@ -99,20 +97,17 @@ func (m *Module) passedWith(plan string) Detection {
 	return Detection{Status: Passed, Plan: p}
 }
 
-func (m *Module) runDetect(ctx context.Context, in Inputs) Detection {
+func (m *Module) runDetect(ctx context.Context, in Inputs) (Detection, error) {
 	dir, err := os.MkdirTemp(planDir(), "graft-detect-")
 	if err != nil {
-		return Detection{Status: Errored, ExitCode: -1, Err: err}
+		return Detection{}, fmt.Errorf("making a place for build plans: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	plan := filepath.Join(dir, "plan.toml")
 	if err := os.WriteFile(plan, nil, 0o644); err != nil {
-		return Detection{Status: Errored, ExitCode: -1, Err: err}
+		return Detection{}, fmt.Errorf("making a place for build plans: %w", err)
 	}
-	vars, err := m.env(in)
-	if err != nil {
-		return Detection{Status: Errored, ExitCode: -1, Err: err}
-	}
+	vars := m.env(in)
 	if m.API.PathVariables {
 		vars["CNB_PLATFORM_DIR"] = in.PlatformDir
 		vars["CNB_BUILD_PLAN_PATH"] = plan
@@ -136,7 +131,7 @@ func (m *Module) runDetect(ctx context.Context, in Inputs) Detection {
 		d.Status = Failed
 	}
 	d.Output = kept.bytes()
-	return d
+	return d, nil
 }
 
 // planDir is where build plans are written: in memory if that is possible and
@@ -161,11 +156,8 @@ func (t *tail) with(w io.Writer) io.Writer {
 
 // env is the environment of the module's programs: what the platform defines,
 // and what the module's Buildpack API adds.
-func (m *Module) env(in Inputs) (map[string]string, error) {
-	vars, err := in.Env.For(m.ClearEnv)
-	if err != nil {
-		return nil, err
-	}
+func (m *Module) env(in Inputs) map[string]string {
+	vars := in.Env.For(m.ClearEnv)
 	if m.Kind == Extension {
 		vars["CNB_EXTENSION_DIR"] = m.Dir
 	} else {
@@ -177,7 +169,7 @@ func (m *Module) env(in Inputs) (map[string]string, error) {
 	if m.API.ExecEnv && in.ExecEnv != "" {
 		vars["CNB_EXEC_ENV"] = in.ExecEnv
 	}
-	return vars, nil
+	return vars
 }
 
 // explainStart adds what to try to the errors of programs that cannot be run.

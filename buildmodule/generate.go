@@ -63,10 +63,7 @@ func (m *Module) Generate(ctx context.Context, in Inputs, errOutput io.Writer, e
 	if err != nil {
 		return fail(-1, err)
 	}
-	vars, err := m.env(in)
-	if err != nil {
-		return fail(-1, err)
-	}
+	vars := m.env(in)
 	vars["CNB_OUTPUT_DIR"] = output
 	vars["CNB_PLATFORM_DIR"] = in.PlatformDir
 	vars["CNB_BP_PLAN_PATH"] = plan

@@ -1,6 +1,7 @@
 package buildmodule
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/graft-cnb/graft/platform"
@@ -60,7 +61,15 @@ func (p BuildPlan) check(kind Kind) error {
 		if kind == Extension && len(alternative.Requires) > 0 {
 			return fmt.Errorf("the build plan requires %q: an extension can only provide", alternative.Requires[0].Name)
 		}
+		for _, p := range alternative.Provides {
+			if p.Name == "" {
+				return errors.New("the build plan has a [[provides]] without a name")
+			}
+		}
 		for _, r := range alternative.Requires {
+			if r.Name == "" {
+				return errors.New("the build plan has a [[requires]] without a name")
+			}
 			if r.Version == "" {
 				continue
 			}

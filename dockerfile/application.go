@@ -27,6 +27,10 @@ type Step struct {
 	Content []byte
 	// Args are the extension's own build arguments, in its order.
 	Args []Arg
+	// Target is the platform that the image is for, as os/arch or
+	// os/arch/variant; FROM may use it by the args that the Dockerfile language
+	// has for it. Empty: linux on this machine's architecture.
+	Target string
 	// Context is the directory that ADD and COPY read.
 	Context string
 }

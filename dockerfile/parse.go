@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -67,7 +68,7 @@ func Parse(kind Kind, step Step) (*File, error) {
 	}
 	file := &File{Instructions: len(stages[0].Commands), Warnings: c.discouraged(stages[0].Commands)}
 	from := stages[0]
-	file.Image, file.Base, err = expandFrom(from.BaseName, globals, step.Args, parsed.EscapeToken)
+	file.Image, file.Base, err = expandFrom(from.BaseName, globals, step, parsed.EscapeToken)
 	switch {
 	case err != nil:
 		return nil, c.problem(line(from.Location), fmt.Sprintf("FROM cannot be expanded: %v", err))
@@ -157,12 +158,12 @@ func (c checker) discouraged(commands []instructions.Command) []*Error {
 // expandFrom finds out which image FROM names. Whether that is the base image
 // shows when the arg is expanded to a name that no image can have, so every
 // spelling of the arg that the language has is understood.
-func expandFrom(name string, globals []instructions.ArgCommand, args []Arg, escape rune) (image string, base bool, err error) {
+func expandFrom(name string, globals []instructions.ArgCommand, step Step, escape rune) (image string, base bool, err error) {
 	const mark = "\x00base\x00"
 	lex := shell.NewLex(escape)
-	scope := map[string]string{}
+	scope := platformArgs(step.Target)
 	given := map[string]string{ArgBaseImage: mark}
-	for _, a := range args {
+	for _, a := range step.Args {
 		if a.Name != ArgBaseImage {
 			given[a.Name] = a.Value
 		}
@@ -191,6 +192,21 @@ func expandFrom(name string, globals []instructions.ArgCommand, args []Arg, esca
 		return "", false, fmt.Errorf("%s is only a part of the name", ArgBaseImage)
 	}
 	return image, false, nil
+}
+
+// platformArgs are the global args that exist without an ARG.
+func platformArgs(target string) map[string]string {
+	own := "linux/" + runtime.GOARCH
+	if target == "" {
+		target = own
+	}
+	args := map[string]string{}
+	for prefix, platform := range map[string]string{"TARGET": target, "BUILD": own} {
+		parts := append(strings.Split(platform, "/"), "", "")
+		args[prefix+"PLATFORM"] = platform
+		args[prefix+"OS"], args[prefix+"ARCH"], args[prefix+"VARIANT"] = parts[0], parts[1], parts[2]
+	}
+	return args
 }
 
 // variables is a scope as the lexer wants it.

@@ -32,29 +32,62 @@ func keptHeader(after []byte) []byte {
 	return fmt.Appendf(nil, "# before generation; belongs to sha256:%x\n", sha256.Sum256(after))
 }
 
-// write keeps what was and writes what is now.
-func (d detected) write(path string) error {
-	kept := append(keptHeader(d.after), d.before...)
-	if err := platform.WriteFile("kept "+d.what, detectedPath(path), kept); err != nil {
-		return err
+// stage prepares to keep what was and to write what is now.
+func (d detected) stage(path string) ([]platform.Staged, error) {
+	kept, err := platform.StageFile("kept "+d.what, detectedPath(path), append(keptHeader(d.after), d.before...))
+	if err != nil {
+		return nil, err
 	}
-	return platform.WriteFile(d.what, path, d.after)
+	now, err := platform.StageFile(d.what, path, d.after)
+	if err != nil {
+		kept.Discard()
+		return nil, err
+	}
+	return []platform.Staged{kept, now}, nil
+}
+
+// stageUndo prepares to take back what an earlier generation made of a file,
+// for a build in which no extension takes part any more.
+func stageUndo(what, path string) ([]platform.Staged, error) {
+	before, kept, err := readBefore(what, path)
+	if err != nil {
+		return nil, err
+	}
+	changes := []platform.Staged{platform.Removal(detectedPath(path))}
+	switch {
+	case !kept:
+		return changes, nil
+	case len(before) == 0:
+		return append(changes, platform.Removal(path)), nil
+	}
+	now, err := platform.StageFile(what, path, before)
+	if err != nil {
+		return nil, err
+	}
+	// The file goes first: once it is written, what is kept does not fit it.
+	return append([]platform.Staged{now}, changes...), nil
 }
 
 // readBefore is what a file said before generation: what is kept of it if that
 // still belongs to it, else the file itself. One that is not there is nil.
-func readBefore(what, path string) ([]byte, error) {
+func readBefore(what, path string) (data []byte, kept bool, err error) {
 	now, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, &platform.FileError{What: what, Path: path, Err: err}
+		return nil, false, &platform.FileError{What: what, Path: path, Err: err}
 	}
 	if kept, err := os.ReadFile(detectedPath(path)); err == nil {
 		if before, belongs := bytes.CutPrefix(kept, keptHeader(now)); belongs {
-			return before, nil
+			return before, true, nil
 		}
 	}
-	return now, nil
+	return now, false, nil
+}
+
+func discardAll(changes []platform.Staged) {
+	for _, c := range changes {
+		c.Discard()
+	}
 }

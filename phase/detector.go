@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/graft-cnb/graft/buildmodule"
@@ -63,23 +61,60 @@ func (d Detector) Run(ctx context.Context) error {
 	if err != nil || d.DryRun {
 		return err
 	}
-	plan, err := platform.EncodeTOML(sel.plan)
+	changes, err := d.stage(ctx, sel, analyzed)
+	defer discardAll(changes)
 	if err != nil {
 		return err
 	}
+	return platform.CommitAll(changes...)
+}
+
+// stage prepares all that is to be written, so that a file that cannot be
+// written leaves the others as they were. The group comes last: who finds it
+// finds the rest.
+func (d Detector) stage(ctx context.Context, sel selection, analyzed []byte) (changes []platform.Staged, err error) {
+	plan, err := platform.EncodeTOML(sel.plan)
+	if err != nil {
+		return nil, err
+	}
 	group := sel.group()
-	commit := func() error { return nil }
 	if d.Generate != nil && len(group.GroupExtensions) > 0 {
 		generation := *d.Generate
 		generation.Modules = d.Modules
-		result, err := generation.run(ctx, sel.extensions(), plan, analyzed)
-		if err != nil {
-			return err
-		}
-		defer result.discard()
-		commit = result.commit
+		changes, err = generation.run(ctx, sel.extensions(), plan, analyzed)
+	} else {
+		changes, err = d.stageWithout(plan, len(group.GroupExtensions) == 0)
 	}
-	return d.write(group, plan, commit)
+	if err != nil {
+		return changes, err
+	}
+	data, err := platform.EncodeTOML(group)
+	if err != nil {
+		return changes, err
+	}
+	last, err := platform.StageFile("group", d.Group, data)
+	if err != nil {
+		return changes, err
+	}
+	return append(changes, last), nil
+}
+
+// stageWithout prepares what is to be written when nothing is generated here;
+// if no extension takes part at all, nothing is left of an earlier generation.
+func (d Detector) stageWithout(plan []byte, none bool) ([]platform.Staged, error) {
+	changes := []platform.Staged{platform.Removal(detectedPath(d.Plan))}
+	if none && d.Generated != "" {
+		undo, err := stageUndo("analyzed", d.Analyzed)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(append(changes, undo...), platform.Removal(d.Generated))
+	}
+	file, err := platform.StageFile("plan", d.Plan, plan)
+	if err != nil {
+		return changes, err
+	}
+	return append(changes, file), nil
 }
 
 // prepare becomes the build user and finds out the target. It returns what the
@@ -89,7 +124,7 @@ func (d *Detector) prepare() ([]byte, error) {
 	if !d.DryRun {
 		owned = []string{d.Layers, d.Generated}
 	}
-	if err := d.Modules.become(d.User, owned...); err != nil {
+	if err := d.Modules.prepare(d.User, owned...); err != nil {
 		return nil, err
 	}
 	if d.Target != nil {
@@ -150,7 +185,7 @@ func (d Detector) detect(ctx context.Context, c *catalog, order platform.OrderFi
 	for members := range c.groups(order, system) {
 		a, err := runs.try(ctx, members)
 		if err != nil {
-			return selection{}, err
+			return selection{}, platform.WithCode(platform.CodeDetect, err)
 		}
 		attempts = append(attempts, a)
 		if a.resolved {
@@ -213,25 +248,6 @@ func providerNames(entry platform.PlanEntry) string {
 		names = append(names, p.ID+"@"+p.Version)
 	}
 	return strings.Join(names, " and ")
-}
-
-// write puts the results in place, the group last: who finds it finds the rest.
-func (d Detector) write(group platform.Group, plan []byte, commit func() error) error {
-	if err := os.Remove(detectedPath(d.Plan)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing what an earlier run kept: %w", err)
-	}
-	if len(group.GroupExtensions) == 0 && d.Generated != "" {
-		if err := platform.RemoveDir(d.Generated); err != nil {
-			return fmt.Errorf("emptying %s of an earlier run's Dockerfiles: %w", d.Generated, err)
-		}
-	}
-	if err := platform.WriteFile("plan", d.Plan, plan); err != nil {
-		return err
-	}
-	if err := commit(); err != nil {
-		return err
-	}
-	return platform.WriteTOML("group", d.Group, group)
 }
 
 func (s selection) group() platform.Group {

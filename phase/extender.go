@@ -151,9 +151,6 @@ func (e Extender) step(extension string) (step dockerfile.Step, found bool, err 
 		}
 		step.Args = parsed.For(e.Kind)
 	}
-	if _, err := dockerfile.Parse(e.Kind, step); err != nil {
-		return dockerfile.Step{}, false, err
-	}
 	return step, true, nil
 }
 

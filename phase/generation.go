@@ -31,22 +31,17 @@ type Generation struct {
 	Generated string
 	// Plan and Analyzed are the files to rewrite.
 	Plan, Analyzed string
-	// RunFile is run.toml.
+	// RunFile is run.toml; empty where the Platform API has none.
 	RunFile string
 }
 
-// generated is what a generation gave, staged beside its destination.
-type generated struct {
-	stage        *platform.StagedDir
-	plan         detected
-	analyzed     detected
-	planPath     string
-	analyzedPath string
-}
-
-// run runs the extensions in order for the given plan and analyzed files. Nothing
-// outside of the stage is changed before commit.
-func (g Generation) run(ctx context.Context, extensions []*buildmodule.Module, planData, analyzedData []byte) (*generated, error) {
+// run runs the extensions in order for the given plan and analyzed files, and
+// returns the changes to make; nothing is changed before they are committed. They
+// must be discarded, also after an error.
+func (g Generation) run(ctx context.Context, extensions []*buildmodule.Module, planData, analyzedData []byte) ([]platform.Staged, error) {
+	if err := distinct(extensions); err != nil {
+		return nil, err
+	}
 	plan, err := platform.ParsePlan(g.Plan, planData)
 	if err != nil {
 		return nil, platform.WithCode(platform.CodeFailed, err)
@@ -75,16 +70,53 @@ func (g Generation) run(ctx context.Context, extensions []*buildmodule.Module, p
 			outputs = append(outputs, out)
 		}
 	}
-	result, err := g.collect(outputs, analyzed)
+	if err := g.chooseRunImage(outputs, &analyzed); err != nil {
+		return nil, err
+	}
+	analyzed.SetBuildExtend(anyOf(outputs, func(o *output) bool { return o.build != nil }))
+	changes, err := g.stage(outputs, detected{what: "plan", before: planData}, detected{what: "analyzed", before: analyzedData}, analyzed)
+	return changes, platform.WithCode(platform.CodeFailed, err)
+}
+
+// distinct finds extensions whose ids are the same once they are file names.
+func distinct(extensions []*buildmodule.Module) error {
+	names := map[string]*buildmodule.Module{}
+	for _, extension := range extensions {
+		name := buildmodule.EscapeID(extension.ID)
+		if other, taken := names[name]; taken {
+			return platform.WithCode(platform.CodeGenerated, fmt.Errorf(
+				"extensions %s and %s cannot take part together: both generate into %s", other, extension, name))
+		}
+		names[name] = extension
+	}
+	return nil
+}
+
+// stage prepares all that is to be written.
+func (g Generation) stage(outputs []*output, plan, analyzed detected, rewritten platform.Analyzed) (changes []platform.Staged, err error) {
+	if analyzed.after, err = rewritten.Bytes(); err != nil {
+		return nil, err
+	}
+	if plan.after, err = platform.WithoutExtensions(plan.before); err != nil {
+		return nil, err
+	}
+	dir, err := platform.StageDir(g.Generated)
 	if err != nil {
-		return nil, platform.WithCode(platform.CodeGenerated, err)
+		return nil, err
 	}
-	result.plan.before, result.analyzed.before = planData, analyzedData
-	if result.plan.after, err = platform.WithoutExtensions(planData); err != nil {
-		result.discard()
-		return nil, platform.WithCode(platform.CodeGenerated, err)
+	changes = []platform.Staged{dir}
+	for _, out := range outputs {
+		if err := g.stageOutput(dir.Path, out); err != nil {
+			return changes, platform.WithCode(platform.CodeGenerated, err)
+		}
 	}
-	return result, nil
+	planFiles, err := plan.stage(g.Plan)
+	if err != nil {
+		return changes, err
+	}
+	changes = append(changes, planFiles...)
+	analyzedFiles, err := analyzed.stage(g.Analyzed)
+	return append(changes, analyzedFiles...), err
 }
 
 // generate runs one extension and checks its output. It returns nil for an
@@ -139,35 +171,6 @@ func providedBy(entry platform.PlanEntry, is func(platform.Provider) bool) bool 
 	return false
 }
 
-// collect chooses the run image and stages what the extensions generated.
-func (g Generation) collect(outputs []*output, analyzed platform.Analyzed) (*generated, error) {
-	if err := g.chooseRunImage(outputs, &analyzed); err != nil {
-		return nil, err
-	}
-	analyzed.SetBuildExtend(anyOf(outputs, func(o *output) bool { return o.build != nil }))
-	data, err := analyzed.Bytes()
-	if err != nil {
-		return nil, err
-	}
-	stage, err := platform.StageDir(g.Generated)
-	if err != nil {
-		return nil, err
-	}
-	for _, out := range outputs {
-		if err := g.stageOutput(stage.Path, out); err != nil {
-			stage.Discard()
-			return nil, err
-		}
-	}
-	return &generated{
-		stage:        stage,
-		plan:         detected{what: "plan"},
-		analyzed:     detected{what: "analyzed", after: data},
-		planPath:     g.Plan,
-		analyzedPath: g.Analyzed,
-	}, nil
-}
-
 // chooseRunImage finds the last run.Dockerfile that names an image other than
 // the base: it decides, and those before it no longer count (platform.md,
 // "detector", on selecting the run image).
@@ -196,7 +199,7 @@ func (g Generation) chooseRunImage(outputs []*output, analyzed *platform.Analyze
 	if err != nil {
 		return platform.WithCode(platform.CodeFailed, err)
 	}
-	if !found {
+	if !found && g.RunFile != "" {
 		g.Log.Warnf("there is no run file %s, so nobody can tell whether a run image that an extension chooses is known", g.RunFile)
 	}
 	if last >= 0 {
@@ -213,7 +216,7 @@ func (g Generation) switchRunImage(image string, known platform.RunFile, analyze
 			listed = listed || sameImage(candidate, image)
 		}
 	}
-	if !listed {
+	if !listed && g.RunFile != "" {
 		g.Log.Warnf("run image %s, chosen by an extension, is not listed in the run file %s", image, g.RunFile)
 	}
 	if g.KeepSameRunImage && sameImage(analyzed.RunImage(), image) {
@@ -241,20 +244,6 @@ func anyOf(outputs []*output, is func(*output) bool) bool {
 	}
 	return false
 }
-
-// commit puts everything in place.
-func (r *generated) commit() error {
-	err := r.stage.Commit()
-	if err == nil {
-		err = r.plan.write(r.planPath)
-	}
-	if err == nil {
-		err = r.analyzed.write(r.analyzedPath)
-	}
-	return platform.WithCode(platform.CodeGenerated, err)
-}
-
-func (r *generated) discard() { r.stage.Discard() }
 
 // explainOutput turns what went wrong with a file of an extension's output into
 // an error that names both.

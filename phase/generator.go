@@ -31,7 +31,7 @@ type Generator struct {
 // platform.CodeGenerate, platform.CodeGenerated or the code of what was missing.
 func (g Generator) Run(ctx context.Context) error {
 	generation := g.Generation
-	if err := generation.Modules.become(g.User, g.Layers, generation.Generated); err != nil {
+	if err := generation.Modules.prepare(g.User, g.Layers, generation.Generated); err != nil {
 		return err
 	}
 	group, err := platform.ReadGroup(g.Group)
@@ -40,7 +40,7 @@ func (g Generator) Run(ctx context.Context) error {
 	}
 	if len(group.GroupExtensions) == 0 {
 		g.Log.Infof("no extension takes part: there is nothing to generate")
-		return platform.WithCode(platform.CodeGenerated, platform.RemoveDir(generation.Generated))
+		return g.clear()
 	}
 	if err := g.ExtensionsAllowed(); err != nil {
 		return err
@@ -60,18 +60,28 @@ func (g Generator) Run(ctx context.Context) error {
 	if _, err := os.Stat(generation.Plan); errors.Is(err, fs.ErrNotExist) {
 		return &platform.FileError{What: "plan", Path: generation.Plan, Err: fs.ErrNotExist}
 	}
-	plan, err := readBefore("plan", generation.Plan)
+	plan, _, err := readBefore("plan", generation.Plan)
 	if err != nil {
 		return err
 	}
-	result, err := generation.run(ctx, extensions, plan, analyzed)
+	changes, err := generation.run(ctx, extensions, plan, analyzed)
+	defer discardAll(changes)
 	if err != nil {
 		return err
 	}
-	defer result.discard()
-	if err := result.commit(); err != nil {
+	if err := platform.CommitAll(changes...); err != nil {
 		return err
 	}
 	g.Log.Infof("%d extensions have generated into %s", len(extensions), generation.Generated)
 	return nil
+}
+
+// clear leaves nothing of an earlier generation.
+func (g Generator) clear() error {
+	changes, err := stageUndo("analyzed", g.Generation.Analyzed)
+	defer discardAll(changes)
+	if err == nil {
+		err = platform.CommitAll(append(changes, platform.Removal(g.Generation.Generated))...)
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package phase
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -16,25 +17,34 @@ const osRelease = "/etc/os-release"
 type ModuleInputs struct {
 	App         string
 	PlatformDir string
-	Env         platform.ModuleEnv
+	Env         platform.EnvSources
 	// ExecEnv is the execution environment; empty where the Platform API has
 	// none.
 	ExecEnv string
 
+	env    platform.ModuleEnv
 	target platform.Target
 }
 
 func (in ModuleInputs) forModule() buildmodule.Inputs {
 	return buildmodule.Inputs{
-		App: in.App, PlatformDir: in.PlatformDir, Env: in.Env, Target: in.target, ExecEnv: in.ExecEnv,
+		App: in.App, PlatformDir: in.PlatformDir, Env: in.env, Target: in.target, ExecEnv: in.ExecEnv,
 	}
 }
 
-// become makes the process run as the build user, before anything is read that
-// a module wrote.
-func (in *ModuleInputs) become(user platform.BuildUser, owned ...string) error {
+// prepare makes the process run as the build user, before anything is read that
+// a module wrote, and looks at what every module needs.
+func (in *ModuleInputs) prepare(user platform.BuildUser, owned ...string) error {
 	account, err := user.Become(owned...)
-	in.Env.Account = account
+	if err != nil {
+		return err
+	}
+	if info, err := os.Stat(in.App); err != nil {
+		return platform.WithCode(platform.CodeFailed, fmt.Errorf("application directory: %w", err))
+	} else if !info.IsDir() {
+		return platform.WithCode(platform.CodeFailed, fmt.Errorf("application directory: %s is not a directory", in.App))
+	}
+	in.env, err = in.Env.Read(account)
 	return err
 }
 
@@ -44,7 +54,7 @@ func (in *ModuleInputs) readTarget(log *platform.Log, path string) ([]byte, erro
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		log.Warnf("there is no analyzed file %s: the target of the build is not known", path)
 	}
-	data, err := readBefore("analyzed", path)
+	data, _, err := readBefore("analyzed", path)
 	if err != nil {
 		return nil, err
 	}

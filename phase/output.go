@@ -98,6 +98,7 @@ func (g Generation) check(out *output) error {
 			Path:      dockerfileName(kind),
 			Content:   data,
 			Args:      config.For(kind),
+			Target:    g.Modules.target.Platform(),
 		})
 		if err != nil {
 			return err

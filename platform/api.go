@@ -21,6 +21,8 @@ type API struct {
 	BuildConfig bool
 	// ExtendRun: the run image can be extended, not only switched (0.12).
 	ExtendRun bool
+	// RunFile: the run images that the platform knows are in run.toml (0.12).
+	RunFile bool
 	// Targets: [[targets]] of a module decide whether it can take part (0.12).
 	Targets bool
 	// KeepSameRunImage: a run.Dockerfile that names the run image already in
@@ -70,6 +72,7 @@ func ParseAPI(version string, oldest int) (API, error) {
 		ExtensionsExperimental: minor >= 10 && minor < 13,
 		BuildConfig:            minor >= 11,
 		ExtendRun:              minor >= 12,
+		RunFile:                minor >= 12,
 		Targets:                minor >= 12,
 		KeepSameRunImage:       minor >= 12,
 		GeneratedByExtension:   minor >= 13,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,11 +25,14 @@ var pathVariables = []string{"PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH",
 // ModuleEnv makes the environment of modules (platform.md, "Buildpack
 // Environment").
 type ModuleEnv struct {
+	own            map[string]string
+	user, operator []envFile
+}
+
+// EnvSources is what the environment of modules is made of.
+type EnvSources struct {
 	// Environ looks up a variable of the program's own environment.
 	Environ func(string) string
-	// Account is the user that the program became, if it did: HOME and USER are
-	// that user's.
-	Account Account
 	// PlatformDir holds the user's variables in env/.
 	PlatformDir string
 	// BuildConfigDir holds the operator's variables in env/; empty where the
@@ -36,73 +40,79 @@ type ModuleEnv struct {
 	BuildConfigDir string
 }
 
+// Read reads what the environment of modules is made of. If the program became
+// another user, HOME and USER are that user's. It is an error that carries
+// CodeFailed if a variable's file cannot be read.
+func (s EnvSources) Read(account Account) (ModuleEnv, error) {
+	env := ModuleEnv{own: map[string]string{}}
+	for _, name := range slices.Concat(inherited, pathVariables) {
+		if value := s.Environ(name); value != "" {
+			env.own[name] = value
+		}
+	}
+	if account != (Account{}) {
+		env.own["HOME"], env.own["USER"] = account.Home, account.Name
+	}
+	for dir, files := range map[string]*[]envFile{s.PlatformDir: &env.user, s.BuildConfigDir: &env.operator} {
+		if dir == "" {
+			continue
+		}
+		var err error
+		if *files, err = readEnvDir(filepath.Join(dir, "env")); err != nil {
+			return ModuleEnv{}, WithCode(CodeFailed, fmt.Errorf("environment of the modules: %w", err))
+		}
+	}
+	return env, nil
+}
+
 // For is the environment of a module: what is inherited, then the user's
 // variables unless the module wants a clear environment, then the operator's.
-// It is an error if a variable's file cannot be read.
-func (e ModuleEnv) For(clearEnv bool) (map[string]string, error) {
-	vars := map[string]string{}
-	for _, name := range slices.Concat(inherited, pathVariables) {
-		if value := e.lookup(name); value != "" {
-			vars[name] = value
-		}
+func (e ModuleEnv) For(clearEnv bool) map[string]string {
+	vars := maps.Clone(e.own)
+	if vars == nil {
+		vars = map[string]string{}
 	}
-	if e.Account != (Account{}) {
-		vars["HOME"], vars["USER"] = e.Account.Home, e.Account.Name
-	}
-	if !clearEnv && e.PlatformDir != "" {
-		err := eachEnvFile(filepath.Join(e.PlatformDir, "env"), func(name, value string) {
-			if slices.Contains(pathVariables, name) {
-				value = join(value, string(os.PathListSeparator), vars[name])
+	if !clearEnv {
+		for _, f := range e.user {
+			value := f.value
+			if slices.Contains(pathVariables, f.name) {
+				value = join(value, string(os.PathListSeparator), vars[f.name])
 			}
-			vars[name] = value
-		})
-		if err != nil {
-			return nil, fmt.Errorf("user's environment: %w", err)
+			vars[f.name] = value
 		}
 	}
-	if e.BuildConfigDir != "" {
-		if err := applyOperatorDir(filepath.Join(e.BuildConfigDir, "env"), vars); err != nil {
-			return nil, fmt.Errorf("operator's environment: %w", err)
-		}
-	}
-	return vars, nil
+	applyOperator(e.operator, vars)
+	return vars
 }
 
-func (e ModuleEnv) lookup(name string) string {
-	if e.Environ == nil {
-		return ""
-	}
-	return e.Environ(name)
-}
+// envFile is a file that sets or changes a variable.
+type envFile struct{ name, value string }
 
-// applyOperatorDir changes vars by the files of <build-config>/env: the suffix
-// says how, and without one the value is a default (buildpack.md, "Environment
+// applyOperator changes vars by the files of <build-config>/env: the suffix says
+// how, and without one the value is a default (buildpack.md, "Environment
 // Variable Modification Rules"; platform.md, "Operator-Defined Variables").
-func applyOperatorDir(dir string, vars map[string]string) error {
+func applyOperator(files []envFile, vars map[string]string) {
 	delimiters := map[string]string{}
-	err := eachEnvFile(dir, func(file, value string) {
-		if name, suffix, _ := strings.Cut(file, "."); suffix == "delim" {
-			delimiters[name] = value
+	for _, f := range files {
+		if name, suffix, _ := strings.Cut(f.name, "."); suffix == "delim" {
+			delimiters[name] = f.value
 		}
-	})
-	if err != nil {
-		return err
 	}
-	return eachEnvFile(dir, func(file, value string) {
-		name, suffix, _ := strings.Cut(file, ".")
+	for _, f := range files {
+		name, suffix, _ := strings.Cut(f.name, ".")
 		switch suffix {
 		case "", "default":
 			if vars[name] == "" {
-				vars[name] = value
+				vars[name] = f.value
 			}
 		case "override":
-			vars[name] = value
+			vars[name] = f.value
 		case "append":
-			vars[name] = join(vars[name], delimiters[name], value)
+			vars[name] = join(vars[name], delimiters[name], f.value)
 		case "prepend":
-			vars[name] = join(value, delimiters[name], vars[name])
+			vars[name] = join(f.value, delimiters[name], vars[name])
 		}
-	})
+	}
 }
 
 // join puts a delimiter between two values, where both are there.
@@ -113,33 +123,33 @@ func join(a, delimiter, b string) string {
 	return a + delimiter + b
 }
 
-// eachEnvFile calls f with the name and the contents of every file in dir, by
-// name. Links are followed, since platforms mount secrets that way; a
-// directory that is not there has none.
-func eachEnvFile(dir string, f func(name, value string)) error {
+// readEnvDir reads every file in dir, by name. Links are followed, since
+// platforms mount secrets that way; a directory that is not there has none.
+func readEnvDir(dir string) ([]envFile, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var files []envFile
 	for _, entry := range entries {
-		file := filepath.Join(dir, entry.Name())
-		info, err := os.Stat(file)
+		path := filepath.Join(dir, entry.Name())
+		info, err := os.Stat(path)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !info.Mode().IsRegular() {
 			continue
 		}
-		value, err := os.ReadFile(file)
+		value, err := os.ReadFile(path)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		f(entry.Name(), string(value))
+		files = append(files, envFile{entry.Name(), string(value)})
 	}
-	return nil
+	return files, nil
 }
 
 // EnvList is an environment as processes take it, in a fixed order.

@@ -98,47 +98,131 @@ func WriteTOML(what, path string, v any) error {
 	return WriteFile(what, path, data)
 }
 
+// Staged is a change that is prepared, so that little can still go wrong when
+// it is made.
+type Staged interface {
+	// Commit makes the change.
+	Commit() error
+	// Discard removes what is left of the preparation, before or after Commit.
+	Discard()
+}
+
+// CommitAll makes changes in order and stops at the first that fails.
+func CommitAll(changes ...Staged) error {
+	for _, c := range changes {
+		if err := c.Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // WriteFile puts data at path so that a reader sees the old file or the new
 // one and never half of one: it is written beside and renamed. A path that is
 // itself a mount cannot be renamed over and is written in place. Missing
 // directories are made. The file is readable for everybody, since later phases
 // run as other users. An open descriptor, named like /dev/fd/3, is written to.
 func WriteFile(what, path string, data []byte) error {
-	write := writeFile
-	if f := descriptor(path); f != nil {
-		write = func(_ string, data []byte) error {
-			_, err := f.Write(data)
+	staged, err := StageFile(what, path, data)
+	if err != nil {
+		return err
+	}
+	defer staged.Discard()
+	return staged.Commit()
+}
+
+// StageFile prepares what WriteFile does: Commit puts the file in place.
+func StageFile(what, path string, data []byte) (Staged, error) {
+	f := &stagedFile{what: what, path: path, data: data, fd: descriptor(path)}
+	if f.fd != nil {
+		return f, nil
+	}
+	if err := f.stage(); err != nil {
+		f.Discard()
+		return nil, f.explain(err)
+	}
+	return f, nil
+}
+
+type stagedFile struct {
+	what, path string
+	data       []byte
+	// temp is the new file beside the old one; empty where there can be none.
+	temp string
+	fd   *os.File
+}
+
+func (f *stagedFile) explain(err error) error {
+	return &FileError{What: f.what, Path: f.path, Err: fmt.Errorf("cannot be written: %w", err)}
+}
+
+func (f *stagedFile) stage() error {
+	if info, err := os.Stat(f.path); err == nil && info.IsDir() {
+		return syscall.EISDIR
+	}
+	dir := filepath.Dir(f.path)
+	if err := MkdirAll(dir); err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(f.path)+".*")
+	if err != nil {
+		// The file may still be there and writable for us, in a directory that
+		// is not: a single file bound into a container is.
+		open, openErr := os.OpenFile(f.path, os.O_WRONLY, 0)
+		if openErr != nil {
 			return err
 		}
+		return open.Close()
 	}
-	if err := write(path, data); err != nil {
-		return &FileError{What: what, Path: path, Err: fmt.Errorf("cannot be written: %w", err)}
+	f.temp = temp.Name()
+	_, err = temp.Write(f.data)
+	return errors.Join(err, temp.Chmod(0o644), temp.Close())
+}
+
+// Commit implements Staged.
+func (f *stagedFile) Commit() error {
+	if err := f.commit(); err != nil {
+		return f.explain(err)
 	}
 	return nil
 }
 
-func writeFile(path string, data []byte) error {
-	if err := MkdirAll(filepath.Dir(path)); err != nil {
+func (f *stagedFile) commit() error {
+	if f.fd != nil {
+		_, err := f.fd.Write(f.data)
 		return err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		// The file may still be there and writable for us, in a directory that
-		// is not: a single file bound into a container is.
-		return writeInPlace(path, data, err)
+	if f.temp == "" {
+		return writeInPlace(f.path, f.data)
 	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(data)
-	err = errors.Join(err, temp.Chmod(0o644), temp.Close())
-	if err != nil {
-		return err
-	}
-	err = os.Rename(temp.Name(), path)
+	err := os.Rename(f.temp, f.path)
 	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EXDEV) {
-		return writeInPlace(path, data, err)
+		return writeInPlace(f.path, f.data)
 	}
 	return err
 }
+
+// Discard implements Staged.
+func (f *stagedFile) Discard() {
+	if f.temp != "" {
+		os.Remove(f.temp)
+	}
+}
+
+// Removal removes a file or a directory with all that is in it, or only the
+// contents of a directory that is a mount. One that is not there is no error.
+type Removal string
+
+// Commit implements Staged.
+func (r Removal) Commit() error {
+	if err := removeDir(string(r)); err != nil {
+		return fmt.Errorf("removing what an earlier run left: %w", err)
+	}
+	return nil
+}
+
+// Discard implements Staged.
+func (Removal) Discard() {}
 
 // descriptor is the open file that a path like /dev/fd/3 names, or nil. Opening
 // such a path is no way: it fails for a process that has become another user,
@@ -158,10 +242,10 @@ func descriptor(path string) *os.File {
 	return os.NewFile(uintptr(fd), path)
 }
 
-func writeInPlace(path string, data []byte, why error) error {
+func writeInPlace(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
-		return why
+		return err
 	}
 	_, err = f.Write(data)
 	return errors.Join(err, f.Close())

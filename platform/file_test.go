@@ -204,7 +204,7 @@ func TestStageDirLeavesOldUntilCommit(t *testing.T) {
 	if err != nil || len(beside) != 1 {
 		t.Errorf("left beside: %v, error %v", beside, err)
 	}
-	if err := RemoveDir(dir); err != nil {
+	if err := Removal(dir).Commit(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {

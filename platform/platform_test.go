@@ -36,9 +36,11 @@ func TestOperatorVariables(t *testing.T) {
 		"NONE_SET": "old", "DEFAULT_SET": "old", "OVERRIDE": "old", "APPEND": "old", "PREPEND": "old",
 		"BARE": "old", "UNKNOWN": "old", "HOME": old["HOME"],
 	}
-	if err := applyOperatorDir(filepath.Join(dir, "env"), vars); err != nil {
+	files, err := readEnvDir(filepath.Join(dir, "env"))
+	if err != nil {
 		t.Fatal(err)
 	}
+	applyOperator(files, vars)
 	want := map[string]string{
 		"NONE_UNSET": "new", "NONE_SET": "old", "DEFAULT_UNSET": "new", "DEFAULT_SET": "old",
 		"OVERRIDE": "new", "APPEND": "old-new", "PREPEND": "new-old", "BARE": "oldnew", "ALONE": "new",
@@ -57,10 +59,13 @@ func TestModuleEnvironment(t *testing.T) {
 	writeTestFile(t, filepath.Join(dir, "platform", "env", "BP_X"), "user")
 	writeTestFile(t, filepath.Join(dir, "config", "env", "BP_X.override"), "operator")
 	own := map[string]string{"PATH": "/bin", "HOME": "/root", "HTTP_PROXY": "p", "SECRET": "s", "CNB_REGISTRY_AUTH": "a"}
-	env := ModuleEnv{
+	env, err := EnvSources{
 		Environ:        func(name string) string { return own[name] },
 		PlatformDir:    filepath.Join(dir, "platform"),
 		BuildConfigDir: filepath.Join(dir, "config"),
+	}.Read(Account{})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, c := range []struct {
 		clear bool
@@ -69,10 +74,7 @@ func TestModuleEnvironment(t *testing.T) {
 		{false, map[string]string{"PATH": "/user/bin:/bin", "HOME": "/root", "HTTP_PROXY": "p", "BP_X": "operator"}},
 		{true, map[string]string{"PATH": "/bin", "HOME": "/root", "HTTP_PROXY": "p", "BP_X": "operator"}},
 	} {
-		got, err := env.For(c.clear)
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := env.For(c.clear)
 		if !maps.Equal(got, c.want) {
 			t.Errorf("clear-env %v: got %q, want %q", c.clear, got, c.want)
 		}

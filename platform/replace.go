@@ -40,7 +40,7 @@ func StageDir(dir string) (*StagedDir, error) {
 	return &StagedDir{Path: path, target: dir, inside: parent == dir}, nil
 }
 
-// Commit puts the directory in place.
+// Commit implements Staged: it puts the directory in place.
 func (s *StagedDir) Commit() error {
 	if err := s.commit(); err != nil {
 		return fmt.Errorf("putting %s in place: %w", s.target, err)
@@ -62,8 +62,8 @@ func (s *StagedDir) commit() error {
 	return err
 }
 
-// Discard removes what is left: the new directory if it was not committed, else
-// the old one.
+// Discard implements Staged: it removes the new directory if it was not
+// committed, else the old one.
 func (s *StagedDir) Discard() { os.RemoveAll(s.Path) }
 
 // removeStale removes what runs left that were killed.
@@ -143,9 +143,7 @@ func removeContents(dir, but string) error {
 	return nil
 }
 
-// RemoveDir removes dir with all that is in it, or only its contents where it is
-// a mount. One that is not there is no error.
-func RemoveDir(dir string) error {
+func removeDir(dir string) error {
 	err := os.RemoveAll(dir)
 	if errors.Is(err, syscall.EBUSY) || errors.Is(err, fs.ErrPermission) {
 		if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {

@@ -36,6 +36,18 @@ func ParseTarget(s string) (Target, error) {
 	return t, nil
 }
 
+// Platform is the target as os/arch or os/arch/variant; empty if it is not
+// known.
+func (t Target) Platform() string {
+	if t.OS == "" || t.Arch == "" {
+		return ""
+	}
+	if t.Variant != "" {
+		return t.OS + "/" + t.Arch + "/" + t.Variant
+	}
+	return t.OS + "/" + t.Arch
+}
+
 // Variables are the target as modules see it (buildpack.md, "Targets"); only
 // what is known is set.
 func (t Target) Variables() map[string]string {

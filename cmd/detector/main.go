@@ -29,7 +29,7 @@ func detect(ctx context.Context, in platform.DetectorInputs) error {
 		Modules: phase.ModuleInputs{
 			App:         in.App,
 			PlatformDir: in.Platform,
-			Env:         platform.ModuleEnv{Environ: in.Environ, PlatformDir: in.Platform},
+			Env:         platform.EnvSources{Environ: in.Environ, PlatformDir: in.Platform},
 			ExecEnv:     in.ExecEnv,
 		},
 		Target:       in.Target,
@@ -58,7 +58,9 @@ func detect(ctx context.Context, in platform.DetectorInputs) error {
 				Generated:        in.Generated,
 				Plan:             in.Plan,
 				Analyzed:         in.Analyzed,
-				RunFile:          in.Run,
+			}
+			if in.API.RunFile {
+				detector.Generate.RunFile = in.Run
 			}
 		}
 	}

@@ -20,7 +20,7 @@ func main() {
 }
 
 func generate(ctx context.Context, in platform.GeneratorInputs) error {
-	env := platform.ModuleEnv{Environ: in.Environ, PlatformDir: in.Platform}
+	env := platform.EnvSources{Environ: in.Environ, PlatformDir: in.Platform}
 	if in.API.BuildConfig {
 		env.BuildConfigDir = in.BuildConfig
 	}
