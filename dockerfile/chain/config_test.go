@@ -152,15 +152,16 @@ func TestRunImageThatEndsAsRootIsRefusedBeforeAnythingRuns(t *testing.T) {
 		steps []string
 		want  string
 	}{
-		"root":           {"1001", []string{from + "USER root\nRUN echo\n"}, `a/run.Dockerfile:3: USER "root" is root`},
-		"zero":           {"1001", []string{from + "USER 0\n"}, `USER "0" is root`},
-		"zeros":          {"1001", []string{from + "USER 00:7\n"}, `USER "00:7" is root`},
-		"signed":         {"1001", []string{from + "USER +0\n"}, `USER "+0" is root`},
-		"with group":     {"1001", []string{from + "USER root:cnb\n"}, `USER "root:cnb" is root`},
-		"by variable":    {"1001", []string{from + "ARG u=0\nUSER $u\n"}, `a/run.Dockerfile:4: USER "0" is root`},
-		"blame the last": {"1001", []string{from + "RUN echo\nUSER 0\n", from + "ENV A=1\n"}, "extension ext/a:"},
-		"user_id":        {"0:0", []string{from + "ARG user_id\nUSER ${user_id}\n"}, `USER "0" is root`},
-		"of the base":    {"", []string{from + "ENV A=1\n"}, `no Dockerfile sets another`},
+		"root":            {"1001", []string{from + "USER root\nRUN echo\n"}, `a/run.Dockerfile:3: USER "root" is root`},
+		"two to the 32nd": {"1001", []string{from + "USER 4294967296\n"}, `USER "4294967296" is no number that a user can have`},
+		"zero":            {"1001", []string{from + "USER 0\n"}, `USER "0" is root`},
+		"zeros":           {"1001", []string{from + "USER 00:7\n"}, `USER "00:7" is root`},
+		"signed":          {"1001", []string{from + "USER +0\n"}, `USER "+0" is root`},
+		"with group":      {"1001", []string{from + "USER root:cnb\n"}, `USER "root:cnb" is root`},
+		"by variable":     {"1001", []string{from + "ARG u=0\nUSER $u\n"}, `a/run.Dockerfile:4: USER "0" is root`},
+		"blame the last":  {"1001", []string{from + "RUN echo\nUSER 0\n", from + "ENV A=1\n"}, "extension ext/a:"},
+		"user_id":         {"0:0", []string{from + "ARG user_id\nUSER ${user_id}\n"}, `USER "0" is root`},
+		"of the base":     {"", []string{from + "ENV A=1\n"}, `no Dockerfile sets another`},
 	} {
 		h := newHarness(t)
 		_, err := h.Apply(t.Context(), dockerfile.Application{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,6 +136,10 @@ func (r *run) check(p *plan) error {
 	number, err := strconv.Atoi(name)
 	if name == "" || name == "root" || err == nil && number == 0 {
 		return r.rootError(p, fmt.Sprintf("USER %q is root", p.image.Config.User))
+	}
+	if err == nil && (number < 0 || number > math.MaxInt32) {
+		// Runtimes have cut such numbers to 32 bits, and made some of them root.
+		return r.rootError(p, fmt.Sprintf("USER %q is no number that a user can have", p.image.Config.User))
 	}
 	return nil
 }
