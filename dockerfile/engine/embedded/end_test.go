@@ -119,7 +119,7 @@ func TestKilledProgramLeavesNothing(t *testing.T) {
 	command, mark := sleepFor()
 	h := startHelper(t, helperRun, state, command)
 	eventually(t, 20*time.Second, "the RUN runs", func() bool { return len(processesWith("sleep\x00"+mark)) == 2 })
-	groups := controlGroups(t)
+	groups := controlGroups(t, state)
 	if len(groups) == 0 {
 		t.Error("the RUN has no control group to look for")
 	}
@@ -146,19 +146,22 @@ func TestKilledProgramLeavesNothing(t *testing.T) {
 	}
 }
 
-// controlGroups lists the control groups of RUNs, in every hierarchy there is.
-func controlGroups(t *testing.T) []string {
+// controlGroups lists the control groups of the RUNs of a state directory, in
+// every hierarchy there is. Other engines on this machine have theirs beside.
+func controlGroups(t *testing.T, state string) []string {
 	t.Helper()
 	var groups []string
-	for _, pattern := range []string{"/sys/fs/cgroup/buildkit/*", "/sys/fs/cgroup/*/buildkit/*"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range found {
-			if info, err := os.Stat(path); err == nil && info.IsDir() {
-				groups = append(groups, path)
+	containers, err := filepath.Glob(filepath.Join(state, "runtime", "runc", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, container := range containers {
+		for _, hierarchy := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+			found, err := filepath.Glob(filepath.Join(hierarchy, "buildkit", filepath.Base(container)))
+			if err != nil {
+				t.Fatal(err)
 			}
+			groups = append(groups, found...)
 		}
 	}
 	return groups
