@@ -31,6 +31,7 @@ func TestUserArgs(t *testing.T) {
 		{name: "no group anywhere", user: "4321", want: "4321|"},
 		{name: "none", user: "", groupEnv: "77", want: "0|77"},
 		{name: "root", user: "root", groupEnv: "77", want: "0|77"},
+		{name: "root and no group anywhere", user: "root", want: "0|"},
 		{name: "set by the Dockerfile before", user: "1:2", lines: []string{"USER 33:44"}, want: "33|44"},
 		{name: "account that the Dockerfile before made", user: "1:2", want: "555|666", lines: []string{
 			"USER root", "RUN echo new:x:555:9:::/bin/sh >>/etc/passwd; echo news:x:666: >>/etc/group", "USER new:news",

@@ -70,8 +70,9 @@ func TestRunImageThatEndsAsRoot(t *testing.T) {
 			failAlone(t, s, 102, "root", "USER")
 		})
 	}
-	// What the Dockerfile language makes of these is root, too.
-	for _, user := range []string{`"0"`, `'root'`, "${nothing:-0}", ":5"} {
+	// What the Dockerfile language makes of these is root, too; and a number of more
+	// than 32 bits has been root's in runtimes that cut it off.
+	for _, user := range []string{`"0"`, `'root'`, "${nothing:-0}", ":5", "4294967296"} {
 		t.Run("USER "+user, func(t *testing.T) {
 			s := failing(t, newScene(t, "run", "oci:"+smallBase(t, nil), engine{}))
 			s.step("one", "USER "+user)

@@ -1,7 +1,6 @@
 package acceptance
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http/httptest"
@@ -167,42 +166,4 @@ func TestRegistryAuthThatIsNoJSON(t *testing.T) {
 	s.env["CNB_REGISTRY_AUTH"] = `{"host": "` + registryPassword
 	o := s.fail(3, "CNB_REGISTRY_AUTH")
 	checkNoSecret(t, "stderr", []byte(o.stderr))
-}
-
-// With rawjson the progress is for machines, and goes to its file alone.
-func TestProgressModes(t *testing.T) {
-	base := "oci:" + smallBase(t, nil)
-	for _, mode := range []string{"auto", "plain", "quiet", "rawjson"} {
-		t.Run(mode, func(t *testing.T) {
-			s := newScene(t, "run", base, embedded(t))
-			s.step("one", "ARG build_id", "RUN echo what-$((40+2))-the-command-says $build_id", "USER 7")
-			delete(s.env, "CNB_PROGRESS")
-			args := []string{"-progress", mode}
-			if mode == "rawjson" {
-				args = append(args, "-progress-file", s.path("progress"))
-			}
-			o := s.succeed(args...)
-			shown := strings.Contains(o.stdout, "what-42-the-command-says")
-			if want := mode == "auto" || mode == "plain"; shown != want {
-				t.Errorf("what the command says is shown: %v, wanted %v: %v", shown, want, o)
-			}
-			if mode != "rawjson" {
-				return
-			}
-			if strings.Contains(o.stdout+o.stderr, "vertex") {
-				t.Errorf("the progress is in the log: %v", o)
-			}
-			file, err := os.Open(s.path("progress"))
-			check(t, err)
-			defer file.Close()
-			n := 0
-			for decoder := json.NewDecoder(file); decoder.More(); n++ {
-				var status map[string]any
-				check(t, decoder.Decode(&status))
-			}
-			if n == 0 {
-				t.Error("there is no progress in the file")
-			}
-		})
-	}
 }

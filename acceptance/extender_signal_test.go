@@ -138,3 +138,43 @@ func TestKilledExtender(t *testing.T) {
 		}
 	})
 }
+
+// However else the extender ends, nothing is left of its RUN: when the terminal
+// goes away, when a second Ctrl-C comes, when nobody reads its output any more.
+func TestExtenderEndsInAnyWay(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		for name, signals := range map[string][]syscall.Signal{
+			"hangup": {syscall.SIGHUP},
+			"quit":   {syscall.SIGQUIT},
+			"twice":  {syscall.SIGINT, syscall.SIGINT},
+		} {
+			t.Run(name, func(t *testing.T) {
+				s := startSleeper(t, e)
+				for _, signal := range signals {
+					_ = s.command.Process.Signal(signal) // the first may be enough
+				}
+				s.wait(5 * time.Second)
+				if code := s.command.ProcessState.ExitCode(); code == 0 {
+					t.Error("exit code 0")
+				}
+				s.checkNothingLeft(e)
+			})
+		}
+		t.Run("nobody reads", func(t *testing.T) {
+			mark := uniqueSeconds()
+			s := newScene(t, "run", "oci:"+smallBase(t, nil), e)
+			s.step("one", "RUN while true; do echo line; sleep 0."+mark+"; done", "USER 7")
+			c := s.command()
+			out, err := c.StdoutPipe()
+			check(t, err)
+			check(t, c.Start())
+			eventually(t, 20*time.Second, "the RUN runs", func() bool { return len(processesWith(t, mark)) > 0 })
+			check(t, out.Close())
+			timer := time.AfterFunc(30*time.Second, func() { _ = c.Process.Kill() })
+			if err := c.Wait(); err == nil || !timer.Stop() {
+				t.Errorf("it ended with %v", err)
+			}
+			eventually(t, 3*time.Second, "the RUN's processes end", func() bool { return len(processesWith(t, mark)) == 0 })
+		})
+	})
+}
