@@ -28,6 +28,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # What -version says: the tag or commit, with -dirty for a changed checkout. git
 # does not answer in a checkout that belongs to another user (sudo make).
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The tag leaves out a Markdown library that takes half of a program's start.
 LDFLAGS := -s -w -X github.com/graft-cnb/graft/platform.Version=$(VERSION)
 
 .PHONY: help
@@ -37,7 +38,7 @@ help: ## List the targets
 .PHONY: build
 build: ## Build detector, generator and extender into bin/, static
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
 
 .PHONY: demo
 demo: build ## Extend a Debian image as examples/ ask for, and run what was installed
