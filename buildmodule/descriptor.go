@@ -91,6 +91,8 @@ type descriptorFile struct {
 	Order     platform.Order   `toml:"order"`
 	Targets   []Target         `toml:"targets"`
 	Stacks    []map[string]any `toml:"stacks"`
+	// OrderExtensions is read to refuse it.
+	OrderExtensions []any `toml:"order-extensions"`
 }
 
 type moduleTable struct {
@@ -103,6 +105,9 @@ func readDescriptor(kind Kind, dir, path string) (*Module, error) {
 	var file descriptorFile
 	if _, err := platform.ReadTOML("descriptor", path, &file); err != nil {
 		return nil, err
+	}
+	if len(file.OrderExtensions) > 0 {
+		return nil, &platform.FileError{What: "descriptor", Path: path, Err: errors.New("a composite buildpack cannot contain extensions: [[order-extensions]] belongs into order.toml")}
 	}
 	if err := file.Order.Check(); err != nil {
 		return nil, &platform.FileError{What: "descriptor", Path: path, Err: fmt.Errorf("order: %w", err)}

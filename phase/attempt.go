@@ -121,8 +121,9 @@ func (r *runs) mismatch(m member) string {
 }
 
 // atOnce is how many modules run side by side. Most of them wait for the disk
-// or for a start of an interpreter, so it is more than there are processors.
-const atOnce = 32
+// or for a start of an interpreter, so it is more than there are processors, and
+// more than a group that anybody has seen has modules.
+const atOnce = 128
 
 // detectAll runs those modules that have not run yet, in parallel, and shows
 // what they printed in the order of the group.

@@ -51,7 +51,10 @@ func (s EnvSources) Read(account Account) (ModuleEnv, error) {
 		}
 	}
 	if account != (Account{}) {
-		env.own["HOME"], env.own["USER"] = account.Home, account.Name
+		env.own["HOME"] = account.Home
+		if account.Name != "" {
+			env.own["USER"] = account.Name
+		}
 	}
 	for dir, files := range map[string]*[]envFile{s.PlatformDir: &env.user, s.BuildConfigDir: &env.operator} {
 		if dir == "" {

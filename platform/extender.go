@@ -2,13 +2,16 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // ExtenderInputs are the inputs of the extender (platform.md, "extender").
@@ -95,7 +98,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Layers:             v.path("layers"),
 			Kind:               v.oneOf("kind", "build", "run"),
 			Base:               v.text("base"),
-			Outputs:            v.many["output"],
+			Outputs:            outputs(v),
 			BuildKit:           v.text("buildkit"),
 			CacheTTL:           v.duration("kaniko-cache-ttl"),
 			InContainer:        inContainer(v, c.env),
@@ -120,6 +123,25 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 		in.Keychain = keychain
 		return action(ctx, in)
 	})
+}
+
+// outputs are destinations of a form that there is.
+func outputs(v *values) []string {
+	for _, output := range v.many["output"] {
+		kind, where, _ := strings.Cut(output, ":")
+		var err error
+		switch {
+		case kind == "oci" && where != "":
+		case kind == "registry":
+			_, err = name.ParseReference(where, name.WeakValidation)
+		default:
+			err = errors.New("write oci:DIR or registry:REFERENCE")
+		}
+		if err != nil {
+			v.fail(fmt.Errorf("%s: %q is no destination: %w", v.source["output"], output, err))
+		}
+	}
+	return v.many["output"]
 }
 
 // epoch reads SOURCE_DATE_EPOCH.

@@ -123,6 +123,9 @@ func (v *values) text(flag string) string { return v.raw[flag] }
 // below the version that brought it, stays empty.
 func (v *values) path(flag string) string {
 	raw, known := v.raw[flag]
+	if raw == "" && v.given(flag) {
+		v.fail(fmt.Errorf("%s: it is empty, where a path should be", v.source[flag]))
+	}
 	if !known || raw == "" {
 		return ""
 	}
@@ -151,7 +154,7 @@ func (v *values) bool(flag string) bool {
 // id is a user or group id, or nil when nobody gave one.
 func (v *values) id(flag string) *int {
 	raw := v.raw[flag]
-	if raw == "" {
+	if raw == "" && !v.given(flag) {
 		return nil
 	}
 	n, err := strconv.ParseUint(raw, 10, 31)

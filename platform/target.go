@@ -68,14 +68,25 @@ func (t Target) Variables() map[string]string {
 
 // WithDistroFrom fills in missing distribution data from an os-release file,
 // since the build image, in which the programs run, and the run image are of
-// one distribution. Only for Linux; a file that cannot be read changes nothing.
+// one distribution. Only for Linux; a file that cannot be read changes nothing,
+// nor does one of another distribution.
 func (t Target) WithDistroFrom(osRelease string) Target {
-	if t.OS != "linux" || t.Distro != (Distro{}) {
+	if t.OS != "linux" || t.Distro.Name != "" && t.Distro.Version != "" {
 		return t
 	}
+	here := readDistro(osRelease)
+	if t.Distro.Name != "" && t.Distro.Name != here.Name || t.Distro.Version != "" && t.Distro.Version != here.Version {
+		return t
+	}
+	t.Distro = here
+	return t
+}
+
+func readDistro(osRelease string) Distro {
+	var d Distro
 	f, err := os.Open(osRelease)
 	if err != nil {
-		return t
+		return d
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
@@ -84,10 +95,10 @@ func (t Target) WithDistroFrom(osRelease string) Target {
 		value = strings.Trim(value, `"'`)
 		switch key {
 		case "ID":
-			t.Distro.Name = value
+			d.Name = value
 		case "VERSION_ID":
-			t.Distro.Version = value
+			d.Version = value
 		}
 	}
-	return t
+	return d
 }

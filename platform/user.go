@@ -24,7 +24,8 @@ type Account struct{ Name, Home string }
 // root; otherwise it stays who it is. The owned directories are made if they
 // are missing and handed over where the build user could not write to them:
 // they are the programs' own, like <layers>. It returns the build user's entry
-// in /etc/passwd if it became that user and there is one.
+// in /etc/passwd if it became that user; one that is not in there has no name, and
+// the root directory as its home.
 //
 // It fails with CodeFailed if the process is root and the platform gave no
 // user, or gave root.
@@ -56,7 +57,8 @@ func (u BuildUser) Become(owned ...string) (Account, error) {
 		}
 	}
 	if lookupErr != nil {
-		return Account{}, nil
+		// Like containers do for a user that nobody knows.
+		return Account{Home: "/"}, nil
 	}
 	return Account{Name: account.Username, Home: account.HomeDir}, nil
 }

@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+
+	"golang.org/x/term"
 
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
@@ -104,6 +107,10 @@ func openProgress(in platform.ExtenderInputs) (chain.Progress, func() error, err
 		if in.Progress == "auto" && !in.Log.Enabled(platform.LevelInfo) {
 			return chain.Progress{}, func() error { return nil }, nil
 		}
+		if in.Progress == "tty" && !isTerminal(in.Log.Out) {
+			return chain.Progress{}, nil, platform.WithCode(platform.CodeUsage, errors.New(
+				"-progress tty needs a terminal, and stdout is none: use auto or plain"))
+		}
 		return chain.Progress{Mode: in.Progress, Output: in.Log.Out}, func() error { return nil }, nil
 	}
 	file, err := os.OpenFile(in.ProgressFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
@@ -111,4 +118,9 @@ func openProgress(in platform.ExtenderInputs) (chain.Progress, func() error, err
 		return chain.Progress{}, nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-progress-file: %w", err))
 	}
 	return chain.Progress{Mode: in.Progress, Output: file}, file.Close, nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
