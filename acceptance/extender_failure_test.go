@@ -177,3 +177,17 @@ func TestStateDirectoryThatIsAFile(t *testing.T) {
 	s.step("one", "RUN true", "USER 7")
 	failAlone(t, s, 103, state)
 }
+
+// A place for the image that cannot be understood is bad usage.
+func TestOutputThatIsNone(t *testing.T) {
+	for _, output := range []string{"nowhere", "oci:", "registry:UPPER CASE"} {
+		t.Run(output, func(t *testing.T) {
+			s := newScene(t, "run", "oci:"+smallBase(t, nil), engine{})
+			s.env["CNB_OUTPUT"] = output
+			s.fail(3, "CNB_OUTPUT")
+			delete(s.env, "CNB_OUTPUT")
+			s.args = append(s.args, "-output", output)
+			s.fail(3, "-output")
+		})
+	}
+}

@@ -107,3 +107,11 @@ func TestUmask(t *testing.T) {
 		}
 	})
 }
+
+// A display for a terminal needs one.
+func TestTTYProgressWithoutATerminal(t *testing.T) {
+	s := newScene(t, "run", "oci:"+smallBase(t, nil), engine{})
+	s.step("one", "RUN true", "USER 7")
+	s.args = append(s.args, "-progress", "tty")
+	s.fail(3, "-progress", "terminal")
+}
