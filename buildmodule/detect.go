@@ -102,8 +102,13 @@ func (m *Module) runDetect(ctx context.Context, in Inputs) (Detection, error) {
 	if err != nil {
 		return Detection{}, fmt.Errorf("making a place for build plans: %w", err)
 	}
-	defer os.RemoveAll(dir)
 	plan := filepath.Join(dir, "plan.toml")
+	defer func() {
+		// Looking for what else there is takes longer than removing what must be.
+		if os.Remove(plan) != nil || os.Remove(dir) != nil {
+			os.RemoveAll(dir)
+		}
+	}()
 	if err := os.WriteFile(plan, nil, 0o644); err != nil {
 		return Detection{}, fmt.Errorf("making a place for build plans: %w", err)
 	}
