@@ -3,10 +3,14 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // lockFile is what the process that uses a state directory holds a lock on.
@@ -72,16 +76,26 @@ func executorPattern(state string) string { return filepath.Join(state, workerPr
 // group, and has the container's name.
 func bundlePattern(state string) string { return filepath.Join(executorPattern(state), "*", "rootfs") }
 
+// groupGrace is how long processes that were killed may take to leave their control
+// group.
+const groupGrace = 2 * time.Second
+
 // removeControlGroups removes a container's control groups in all hierarchies. The kernel
-// keeps one that has processes.
+// keeps one that has processes, and those that were killed a moment ago still count.
 func removeControlGroups(id string, say *messenger) {
+	patience := time.Now().Add(groupGrace)
 	for _, pattern := range []string{"/sys/fs/cgroup/buildkit", "/sys/fs/cgroup/*/buildkit"} {
 		groups, err := filepath.Glob(filepath.Join(pattern, id))
 		if err != nil {
 			continue // there is no such hierarchy
 		}
 		for _, group := range groups {
-			if err := removeControlGroup(group); err != nil {
+			err := removeControlGroup(group)
+			for errors.Is(err, unix.EBUSY) && time.Now().Before(patience) {
+				time.Sleep(5 * time.Millisecond)
+				err = removeControlGroup(group)
+			}
+			if err != nil {
 				say.log(slog.LevelDebug, fmt.Sprintf("removing a control group that an earlier run left: %v", err))
 			}
 		}
