@@ -101,11 +101,30 @@ func (c confined) possible(protection Protection) error {
 		return errors.New("this kernel has no Landlock that controls truncation")
 	}
 	for _, dir := range c.writable {
-		if dir, err := filepath.EvalSymlinks(dir); err == nil && contains(dir, c.app) {
-			return fmt.Errorf("the app lies in %s, which must stay writable", dir)
+		if path := c.writableAbove(dir); path != "" {
+			return fmt.Errorf("the app lies in %s, which must stay writable", path)
 		}
 	}
 	return nil
+}
+
+// writableAbove is a directory between dir, which may lie anywhere, and the app
+// in it, that Landlock would make unwritable; empty if there is none. Where
+// nothing could be made anyway, like in / for a user whose HOME that is, Landlock
+// takes nothing away.
+func (c confined) writableAbove(dir string) string {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil || dir == c.app || !contains(dir, c.app) {
+		return ""
+	}
+	for path := filepath.Dir(c.app); ; path = filepath.Dir(path) {
+		if unix.Access(path, unix.W_OK) == nil {
+			return path
+		}
+		if path == dir {
+			return ""
+		}
+	}
 }
 
 // contains tells whether path is dir or lies below it.
@@ -153,12 +172,15 @@ func (c confined) runUnder(ctx context.Context, protection Protection) (int, err
 			inNamespaces(cmd)
 		}
 	}
-	p.started = func() { childReport.Close() }
+	restore := func() {}
 	if protection == ByBind {
-		defer makeDumpable()()
+		restore = makeDumpable()
+	}
+	p.started = func() {
+		childReport.Close()
+		restore()
 	}
 	code, err := p.run(ctx)
-	childReport.Close()
 	said, readErr := io.ReadAll(io.LimitReader(report, 4096))
 	switch {
 	case ctx.Err() != nil:
@@ -178,6 +200,9 @@ func inNamespaces(cmd *exec.Cmd) {
 	attr.Cloneflags |= syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
 	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
+	// Who is not root in there loses all capabilities when the wrapper starts,
+	// but for ambient ones. The wrapper gives this one up.
+	attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 }
 
 // makeDumpable lets this process write the maps of a user namespace although it

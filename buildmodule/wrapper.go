@@ -106,5 +106,19 @@ func protectByBind(app string) error {
 	if err := os.Chdir(app); err != nil {
 		return fmt.Errorf("going to the app: %w", err)
 	}
+	return dropCapabilities()
+}
+
+// dropCapabilities gives up what the new user namespace gave to this thread, so
+// that the program cannot take the mount away again.
+func dropCapabilities() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("giving up ambient capabilities: %w", err)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		return fmt.Errorf("giving up capabilities: %w", err)
+	}
 	return nil
 }
