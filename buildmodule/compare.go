@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // fileState is what a change of a file or a directory shows in. The time of the
@@ -23,23 +24,40 @@ type fileState struct {
 
 // runCompared runs the program and looks for changes of the app afterwards.
 func (c confined) runCompared(ctx context.Context) (int, error) {
+	c.say("the app is protected by %s", ByCompare)
 	before, err := stateOf(c.app)
 	if err != nil {
 		return -1, err
 	}
+	waitForClock(before)
 	code, err := c.process.run(ctx)
 	if err != nil || code != 0 {
 		return code, err
 	}
 	after, err := stateOf(c.app)
 	if err != nil {
-		return -1, err
+		return code, err
 	}
-	c.say("the app was protected by %s", ByCompare)
 	if changed := difference(c.app, before, after); changed != nil {
 		return code, changed
 	}
 	return code, nil
+}
+
+// clockTick is longer than the kernel takes from one time that it gives to
+// changes to the next.
+const clockTick = 20 * time.Millisecond
+
+// waitForClock waits until a change of any of these files is sure to get another
+// time than the one that the file has.
+func waitForClock(states map[string]fileState) {
+	now, newest := time.Now(), int64(0)
+	for _, state := range states {
+		newest = max(newest, state.ctime)
+	}
+	if wait := clockTick - now.Sub(time.Unix(0, newest)); wait > 0 && wait <= clockTick {
+		time.Sleep(wait)
+	}
 }
 
 // stateOf looks at everything in a directory and follows no link.

@@ -2,7 +2,6 @@ package buildmodule
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +64,19 @@ func (c confined) run(ctx context.Context) (int, error) {
 		return -1, fmt.Errorf("finding the app: %w", err)
 	}
 	c.app = app
+	before, err := os.Stat(app)
+	if err != nil {
+		return -1, fmt.Errorf("finding the app: %w", err)
+	}
+	code, err := c.runProtected(ctx)
+	if after, statErr := os.Lstat(app); code == 0 && (statErr != nil || !os.SameFile(before, after)) {
+		// No protection of the app keeps a directory above it in its place.
+		return code, &AppChangedError{app, "is no longer in its place"}
+	}
+	return code, err
+}
+
+func (c confined) runProtected(ctx context.Context) (int, error) {
 	for _, protection := range []Protection{ByLandlock, ByBind} {
 		if err := c.possible(protection); err != nil {
 			c.say("the app cannot be protected by %s: %v", protection, err)
@@ -72,12 +84,10 @@ func (c confined) run(ctx context.Context) (int, error) {
 		}
 		code, err := c.runUnder(ctx, protection)
 		var setup *setupError
-		if errors.As(err, &setup) {
-			c.say("the app cannot be protected by %s: %v", protection, setup)
-			continue
+		if !errors.As(err, &setup) {
+			return code, err
 		}
-		c.say("the app was protected by %s", protection)
-		return code, err
+		c.say("the app cannot be protected by %s: %v", protection, setup)
 	}
 	if c.only != "" && c.only != ByCompare {
 		return -1, fmt.Errorf("the app cannot be protected by %s", c.only)
@@ -92,6 +102,9 @@ func (c confined) possible(protection Protection) error {
 	}
 	if !initialised.Load() {
 		return errors.New("this program did not call buildmodule.Init")
+	}
+	if c.app == "/" {
+		return errors.New("it is the root directory")
 	}
 	if protection != ByLandlock {
 		return nil
@@ -133,20 +146,13 @@ func contains(dir, path string) bool {
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
-// confinement is what the wrapped process is told.
-type confinement struct {
-	Protection Protection
-	App        string
-	Path       string
-	Args       []string
-}
-
 // initialised says that Init was called.
 var initialised atomic.Bool
 
 const (
 	// wrapperName is the name under which this executable starts itself to
-	// confine itself and then become a module's program.
+	// confine itself and then become a module's program. Its arguments are the
+	// protection, the app, the program and what the program gets.
 	wrapperName = "graft-confine"
 	reportFD    = 3
 )
@@ -154,17 +160,13 @@ const (
 // runUnder runs the program by way of this executable, which confines itself
 // and then becomes the program.
 func (c confined) runUnder(ctx context.Context, protection Protection) (int, error) {
-	told, err := json.Marshal(confinement{protection, c.app, c.path, append([]string{c.path}, c.args...)})
-	if err != nil {
-		return -1, &setupError{err}
-	}
 	report, childReport, err := os.Pipe()
 	if err != nil {
 		return -1, &setupError{err}
 	}
 	defer report.Close()
 	p := c.process
-	p.path, p.args = "/proc/self/exe", []string{string(told)}
+	p.path, p.args = "/proc/self/exe", append([]string{string(protection), c.app, c.path}, c.args...)
 	p.prepare = func(cmd *exec.Cmd) {
 		cmd.Args[0] = wrapperName
 		cmd.ExtraFiles = []*os.File{childReport}
@@ -176,21 +178,36 @@ func (c confined) runUnder(ctx context.Context, protection Protection) (int, err
 	if protection == ByBind {
 		restore = makeDumpable()
 	}
-	p.started = func() {
+	said := make(chan []byte, 1)
+	p.started = func(err error) {
 		childReport.Close()
 		restore()
+		if err == nil {
+			go func() { said <- c.readReport(report, protection) }()
+		}
 	}
 	code, err := p.run(ctx)
-	said, readErr := io.ReadAll(io.LimitReader(report, 4096))
+	if errors.Is(err, errNotStarted) {
+		return -1, &setupError{err}
+	}
+	failure := <-said
 	switch {
 	case ctx.Err() != nil:
 		return -1, context.Cause(ctx)
-	case errors.Is(err, errNotStarted):
-		return -1, &setupError{err}
-	case len(said) == 0 || readErr != nil:
+	case len(failure) == 0:
 		return code, err
 	}
-	return -1, decodeReport(string(said))
+	return -1, decodeReport(string(failure))
+}
+
+// readReport waits until the wrapper has become the program, which closes the
+// report, or has said why it has not.
+func (c confined) readReport(report io.Reader, protection Protection) []byte {
+	said, _ := io.ReadAll(io.LimitReader(report, 4096))
+	if len(said) == 0 {
+		c.say("the app is protected by %s", protection)
+	}
+	return said
 }
 
 // inNamespaces gives the program a user namespace, in which nobody is anybody

@@ -159,8 +159,45 @@ func TestAppBelowTemporaryDirectory(t *testing.T) {
 	if code, err := c.run(context.Background()); err != nil || code != 0 {
 		t.Fatalf("ended with %d, %v", code, err)
 	}
-	if !strings.Contains(said.String(), "must stay writable") || strings.Contains(said.String(), "was protected by Landlock") {
+	if !strings.Contains(said.String(), "must stay writable") || strings.Contains(said.String(), "is protected by Landlock") {
 		t.Errorf("said: %s", said.String())
+	}
+}
+
+// TestAppMovedAway guards that an app whose parent directory was renamed counts
+// as changed, also where the app itself cannot be written to.
+func TestAppMovedAway(t *testing.T) {
+	for _, protection := range []Protection{ByBind, ByCompare} {
+		scene := newAppScene(t)
+		parent := filepath.Join(scene.home, "parent")
+		if err := os.Mkdir(parent, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(scene.app, filepath.Join(parent, "app")); err != nil {
+			t.Fatal(err)
+		}
+		scene.app = filepath.Join(parent, "app")
+		_, err := scene.run(protection, `mv "$HOME/parent" "$HOME/elsewhere"`)
+		var changed *AppChangedError
+		if !errors.As(err, &changed) {
+			t.Errorf("%s: got %v for an app that was moved away", protection, err)
+		}
+	}
+}
+
+// TestAppWithOddName guards that protection does not depend on how the app is
+// called: a name is bytes and not text.
+func TestAppWithOddName(t *testing.T) {
+	for _, protection := range []Protection{ByLandlock, ByBind} {
+		scene := newAppScene(t)
+		odd := filepath.Join(filepath.Dir(scene.app), "odd \xff\n\"name")
+		if err := os.Rename(scene.app, odd); err != nil {
+			t.Fatal(err)
+		}
+		scene.app = odd
+		if code, err := scene.run(protection, "! echo x >>file || exit 9"); err != nil || code != 0 {
+			t.Errorf("%s: ended with %d, %v\n%s", protection, code, err, scene.out.String())
+		}
 	}
 }
 

@@ -28,9 +28,9 @@ type process struct {
 	out  io.Writer
 	err  io.Writer
 	// prepare changes the command before it starts, and started is called once
-	// it has, or has not; both may be nil.
+	// it has, or with an error if it has not; both may be nil.
 	prepare func(*exec.Cmd)
-	started func()
+	started func(error)
 	// alone tells that no other child of this process runs meanwhile, so that
 	// whatever the program left behind can be found and killed, even what left
 	// its process group.
@@ -63,7 +63,7 @@ func (p process) run(ctx context.Context) (int, error) {
 	}
 	err := start(cmd)
 	if p.started != nil {
-		p.started()
+		p.started(err)
 	}
 	if err != nil {
 		return -1, fmt.Errorf("%w: %w", errNotStarted, err)
@@ -88,16 +88,16 @@ func (p process) run(ctx context.Context) (int, error) {
 }
 
 // killOrphans kills all children of this process, and theirs as they become
-// its own, until none is left.
+// its own, until none is left but those that have become another user: nobody
+// can kill these, and nobody waits for them.
 func killOrphans() {
-	for {
-		children := childrenOf(os.Getpid())
-		if len(children) == 0 {
-			return
-		}
-		for _, pid := range children {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			_, _ = syscall.Wait4(pid, nil, 0, nil)
+	for killed := true; killed; {
+		killed = false
+		for _, pid := range childrenOf(os.Getpid()) {
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				_, _ = syscall.Wait4(pid, nil, 0, nil)
+				killed = true
+			}
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package buildmodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,33 +19,29 @@ import (
 // that does not has the app compared before and after instead.
 func Init() {
 	initialised.Store(true)
-	if len(os.Args) == 2 && os.Args[0] == wrapperName {
+	if len(os.Args) >= 4 && os.Args[0] == wrapperName {
 		runtime.LockOSThread()
-		os.Exit(wrap(os.Args[1]))
+		os.Exit(wrap(Protection(os.Args[1]), os.Args[2], os.Args[3:]))
 	}
 }
 
-// wrap confines this process and becomes the program. It returns only when that
-// fails, after saying so to the process that started it.
-func wrap(told string) int {
+// wrap confines this process and becomes the program that args begin with. It
+// returns only when that fails, after saying so to the process that started it.
+func wrap(protection Protection, app string, args []string) int {
 	unix.CloseOnExec(reportFD)
 	report := os.NewFile(reportFD, "report")
-	var c confinement
-	if err := json.Unmarshal([]byte(told), &c); err != nil {
-		return 125
-	}
 	protect := protectByLandlock
-	if c.Protection == ByBind {
+	if protection == ByBind {
 		protect = protectByBind
 	}
-	if err := protect(c.App); err != nil {
+	if err := protect(app); err != nil {
 		fmt.Fprint(report, setupFailed, err)
 		return 125
 	}
-	err := syscall.Exec(c.Path, c.Args, os.Environ())
+	err := syscall.Exec(args[0], args, os.Environ())
 	var number syscall.Errno
 	errors.As(err, &number)
-	fmt.Fprint(report, execFailed, int(number), " ", c.Path)
+	fmt.Fprint(report, execFailed, int(number), " ", args[0])
 	return 125
 }
 
