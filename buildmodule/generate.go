@@ -36,11 +36,12 @@ func (e *GenerateError) Unwrap() error { return e.Err }
 
 // Generate lets an extension generate its Dockerfiles for the entries of its
 // plan, and returns the directory with its output: the given one, which must
-// exist and be empty, or for an extension without bin/generate its own
-// generate/ directory (image_extension.md, "Generation"). What is in there is
-// unchecked. The app is read-only to bin/generate, by the best means that there
-// are here; in.Debug is told which. A bin/generate that fails is a *GenerateError. What it prints to
-// stdout and stderr goes to in.Output and errOutput.
+// exist, be empty and lie outside of the app, or for an extension without
+// bin/generate its own generate/ directory (image_extension.md, "Generation").
+// What is in there is unchecked. The app is read-only to bin/generate, by the best
+// means that there are here; in.Debug is told which. A bin/generate that fails is
+// a *GenerateError. What it prints to stdout and stderr goes to in.Output and
+// errOutput.
 func (m *Module) Generate(ctx context.Context, in Inputs, errOutput io.Writer, entries []Entry, output string) (string, error) {
 	if !m.has("bin/generate") {
 		return filepath.Join(m.Dir, "generate"), nil
@@ -50,6 +51,9 @@ func (m *Module) Generate(ctx context.Context, in Inputs, errOutput io.Writer, e
 			return "", context.Cause(ctx)
 		}
 		return "", &GenerateError{Extension: m.String(), ExitCode: code, Err: explainStart(err)}
+	}
+	if err := outside(in.App, output); err != nil {
+		return fail(-1, err)
 	}
 	dir, err := os.MkdirTemp("", "graft-generate-")
 	if err != nil {
@@ -85,4 +89,21 @@ func (m *Module) Generate(ctx context.Context, in Inputs, errOutput io.Writer, e
 		return fail(code, err)
 	}
 	return output, nil
+}
+
+// outside makes sure that the output does not lie in the app, where it could not
+// be written.
+func outside(app, output string) error {
+	realApp, err := filepath.EvalSymlinks(app)
+	if err != nil {
+		return fmt.Errorf("finding the app: %w", err)
+	}
+	realOutput, err := filepath.EvalSymlinks(output)
+	if err != nil {
+		return fmt.Errorf("finding the output directory: %w", err)
+	}
+	if contains(realApp, realOutput) {
+		return fmt.Errorf("its output directory %s lies in the app, which is read-only: let TMPDIR name a directory outside of %s", output, app)
+	}
+	return nil
 }
