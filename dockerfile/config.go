@@ -33,29 +33,39 @@ var reserved = map[string]bool{ArgBaseImage: true, ArgBuildID: true, ArgUserID: 
 // names of the args that every Dockerfile is given are reserved. Every error is
 // an *Error.
 func ParseExtendConfig(extension, path string, data []byte) (ExtendConfig, error) {
-	var config ExtendConfig
+	config, problems := inspectConfig(extension, path, data)
+	if len(problems) > 0 {
+		return ExtendConfig{}, problems[0]
+	}
+	return config, nil
+}
+
+// inspectConfig reads extend-config.toml and finds all that makes it
+// unacceptable.
+func inspectConfig(extension, path string, data []byte) (config ExtendConfig, problems []*Error) {
 	if _, err := platform.DecodeTOML("extend-config", path, data, &config); err != nil {
-		e := &Error{Extension: extension, Path: path, Problem: err.Error(), Err: err}
+		e := &Error{Extension: extension, Path: path, Problem: err.Error(), Rule: RuleConfigSyntax.ID, Suggestion: RuleConfigSyntax.suggestion, Err: err}
 		var file *platform.FileError
 		if errors.As(err, &file) {
 			e.Line, e.Problem = file.Line, file.Err.Error()
 			e.Source = sourceLine(string(data), file.Line)
 		}
-		return ExtendConfig{}, e
+		return ExtendConfig{}, []*Error{e}
 	}
 	for _, kind := range []Kind{KindBuild, KindRun} {
 		for i, arg := range config.For(kind) {
+			var rule Rule
 			problem := ""
 			switch {
 			case arg.Name == "":
-				problem = fmt.Sprintf("[[%s.args]] number %d has no name", kind, i+1)
+				rule, problem = RuleArgName, fmt.Sprintf("[[%s.args]] number %d has no name", kind, i+1)
 			case reserved[arg.Name]:
-				problem = fmt.Sprintf("[[%s.args]] number %d: the name %s is reserved, every Dockerfile is given it", kind, i+1, arg.Name)
+				rule, problem = RuleArgReserved, fmt.Sprintf("[[%s.args]] number %d: the name %s is reserved, every Dockerfile is given it", kind, i+1, arg.Name)
 			default:
 				continue
 			}
-			return ExtendConfig{}, &Error{Extension: extension, Path: path, Problem: problem}
+			problems = append(problems, &Error{Extension: extension, Path: path, Problem: problem, Rule: rule.ID, Suggestion: rule.suggestion})
 		}
 	}
-	return config, nil
+	return config, problems
 }

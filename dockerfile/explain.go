@@ -18,7 +18,13 @@ type Error struct {
 	Source string
 	// Problem says what is wrong, and what to write instead where that is known.
 	Problem string
-	Err     error
+	// Rule is the id of the rule that is broken, as findings name it; empty where
+	// there is none.
+	Rule string
+	// Suggestion says at greater length what to write instead. It is no part of
+	// the text of the error: findings show it.
+	Suggestion string
+	Err        error
 }
 
 // Error shows the problem with the line and a caret under its first word.

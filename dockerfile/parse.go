@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
@@ -46,42 +47,74 @@ var allowed = map[string]bool{
 // its kind (image_extension.md, "Dockerfile Requirements"). The args are those
 // of the extension, which FROM may use. Every error is an *Error.
 func Parse(kind Kind, step Step) (*File, error) {
-	c := checker{step: step}
-	parsed, err := parser.Parse(bytes.NewReader(step.Content))
-	if err != nil {
-		return nil, c.parseError(err)
+	read, problems := checker{step: step}.inspect(kind, nil)
+	if len(problems) > 0 {
+		return nil, problems[0]
 	}
-	stages, globals, err := instructions.Parse(parsed.AST, nil)
+	return read.file, nil
+}
+
+// inspection is a Dockerfile that has been read, as far as it could be.
+type inspection struct {
+	parsed  *parser.Result
+	globals []instructions.ArgCommand
+	stages  []instructions.Stage
+	// file is what became of it; it is good only if there are no problems.
+	file *File
+}
+
+// inspect reads a Dockerfile and finds all that makes it unacceptable, the
+// gravest first. The inspection has stages if the whole of it can be parsed. The
+// linter, which can be nil, hears what BuildKit's parser would rather not see.
+func (c checker) inspect(kind Kind, lint *linter.Linter) (read inspection, problems []*Error) {
+	var err error
+	if read.parsed, err = parser.Parse(bytes.NewReader(c.step.Content)); err != nil {
+		return read, []*Error{c.parseError(err)}
+	}
+	read.stages, read.globals, err = instructions.Parse(read.parsed.AST, lint)
 	if err != nil {
-		return nil, c.parseError(err)
+		read.stages = nil
+		return read, c.parseErrors(read.parsed.AST, err)
 	}
 	if kind == KindBuild {
-		if err := c.checkPreamble(parsed.AST); err != nil {
-			return nil, err
+		if problem := c.checkPreamble(read.parsed.AST); problem != nil {
+			problems = append(problems, problem)
 		}
 	}
-	switch {
-	case len(stages) == 0:
-		return nil, c.problem(0, fmt.Sprintf("there is no FROM: write `ARG %s` and `FROM ${%s}` first", ArgBaseImage, ArgBaseImage))
-	case len(stages) > 1:
-		return nil, c.problem(line(stages[1].Location), "a second FROM: a generated Dockerfile extends one image and has one FROM")
+	if len(read.stages) == 0 {
+		return read, append(problems, c.problem(RuleFromMissing, 0, fmt.Sprintf(
+			"there is no FROM: write `ARG %s` and `FROM ${%s}` first", ArgBaseImage, ArgBaseImage)))
 	}
-	file := &File{Instructions: len(stages[0].Commands), Warnings: c.discouraged(stages[0].Commands)}
-	from := stages[0]
-	file.Image, file.Base, err = expandFrom(from.BaseName, globals, step, parsed.EscapeToken)
+	for _, stage := range read.stages[1:] {
+		problems = append(problems, c.problem(RuleFromSeveral, line(stage.Location),
+			"a second FROM: a generated Dockerfile extends one image and has one FROM"))
+	}
+	from := read.stages[0]
+	read.file = &File{Instructions: len(from.Commands), Warnings: c.discouraged(from.Commands)}
+	if problem := c.checkFrom(kind, from, read); problem != nil {
+		problems = append(problems, problem)
+	}
+	return read, problems
+}
+
+// checkFrom finds out which image FROM names, and whether it may.
+func (c checker) checkFrom(kind Kind, from instructions.Stage, read inspection) *Error {
+	at := line(from.Location)
+	image, base, err := expandFrom(from.BaseName, read.globals, c.step, read.parsed.EscapeToken)
+	read.file.Image, read.file.Base = image, base
 	switch {
 	case err != nil:
-		return nil, c.problem(line(from.Location), fmt.Sprintf("FROM cannot be expanded: %v", err))
-	case kind == KindBuild && !file.Base:
-		return nil, c.problem(line(from.Location), fmt.Sprintf(
+		return c.problem(RuleFromImage, at, fmt.Sprintf("FROM cannot be expanded: %v", err))
+	case kind == KindBuild && !base:
+		return c.problem(RuleFromBaseImage, at, fmt.Sprintf(
 			"FROM must be ${%s} in a build.Dockerfile (did a shell expand it while the file was generated?)", ArgBaseImage))
-	case file.Base:
-		return file, nil
+	case base:
+		return nil
 	}
-	if problem := judgeImage(from.BaseName, file.Image); problem != "" {
-		return nil, c.problem(line(from.Location), problem)
+	if problem := judgeImage(from.BaseName, image); problem != "" {
+		return c.problem(RuleFromImage, at, problem)
 	}
-	return file, nil
+	return nil
 }
 
 // judgeImage says what is wrong with the name of a run image, if anything.
@@ -103,11 +136,27 @@ type checker struct {
 	step Step
 }
 
-func (c checker) problem(line int, text string) *Error {
+func (c checker) problem(rule Rule, line int, text string) *Error {
 	return &Error{
 		Extension: c.step.Extension, Path: c.step.Path, Line: line,
 		Source: sourceLine(string(c.step.Content), line), Problem: text,
+		Rule: rule.ID, Suggestion: rule.suggestion,
 	}
+}
+
+// parseErrors are the errors of all instructions that cannot be parsed. The
+// parser stops at the first, whose error is given.
+func (c checker) parseErrors(ast *parser.Node, first error) []*Error {
+	problems := []*Error{c.parseError(first)}
+	for _, node := range ast.Children {
+		if node.StartLine <= problems[0].Line {
+			continue
+		}
+		if _, err := instructions.ParseInstruction(node); err != nil {
+			problems = append(problems, c.parseError(err))
+		}
+	}
+	return problems
 }
 
 // parseError takes the line out of an error of BuildKit's parser.
@@ -117,7 +166,7 @@ func (c checker) parseError(err error) *Error {
 	if errors.As(err, &located) && len(located.Locations) > 0 {
 		at = line(located.Locations[0])
 	}
-	e := c.problem(at, err.Error())
+	e := c.problem(RuleSyntax, at, err.Error())
 	e.Err = err
 	return e
 }
@@ -133,13 +182,13 @@ func line(location []parser.Range) int {
 func (c checker) checkPreamble(ast *parser.Node) *Error {
 	want := fmt.Sprintf("a build.Dockerfile must begin with `ARG %s`", ArgBaseImage)
 	if len(ast.Children) == 0 {
-		return c.problem(0, want)
+		return c.problem(RuleBuildPreamble, 0, want)
 	}
 	first := ast.Children[0]
 	command, err := instructions.ParseInstruction(first)
 	arg, ok := command.(*instructions.ArgCommand)
 	if err != nil || !ok || len(arg.Args) == 0 || arg.Args[0].Key != ArgBaseImage {
-		return c.problem(first.StartLine, want)
+		return c.problem(RuleBuildPreamble, first.StartLine, want)
 	}
 	return nil
 }
@@ -148,7 +197,7 @@ func (c checker) discouraged(commands []instructions.Command) []*Error {
 	var warnings []*Error
 	for _, command := range commands {
 		if !allowed[strings.ToLower(command.Name())] {
-			warnings = append(warnings, c.problem(line(command.Location()), fmt.Sprintf(
+			warnings = append(warnings, c.problem(RuleInstructionDiscouraged, line(command.Location()), fmt.Sprintf(
 				"%s should not be used in a generated Dockerfile", strings.ToUpper(command.Name()))))
 		}
 	}
