@@ -98,20 +98,11 @@ func (m *Module) passedWith(plan string) Detection {
 }
 
 func (m *Module) runDetect(ctx context.Context, in Inputs) (Detection, error) {
-	dir, err := os.MkdirTemp(planDir(), "graft-detect-")
+	plan, err := newPlanFile()
 	if err != nil {
-		return Detection{}, fmt.Errorf("making a place for build plans: %w", err)
+		return Detection{}, fmt.Errorf("making a file for a build plan: %w", err)
 	}
-	plan := filepath.Join(dir, "plan.toml")
-	defer func() {
-		// Looking for what else there is takes longer than removing what must be.
-		if os.Remove(plan) != nil || os.Remove(dir) != nil {
-			os.RemoveAll(dir)
-		}
-	}()
-	if err := os.WriteFile(plan, nil, 0o644); err != nil {
-		return Detection{}, fmt.Errorf("making a place for build plans: %w", err)
-	}
+	defer os.RemoveAll(plan) // it may have become a directory
 	vars := m.env(in)
 	if m.API.PathVariables {
 		vars["CNB_PLATFORM_DIR"] = in.PlatformDir
@@ -137,6 +128,15 @@ func (m *Module) runDetect(ctx context.Context, in Inputs) (Detection, error) {
 	}
 	d.Output = kept.bytes()
 	return d, nil
+}
+
+// newPlanFile makes an empty file for a build plan.
+func newPlanFile() (string, error) {
+	f, err := os.CreateTemp(planDir(), "graft-plan-*.toml")
+	if err != nil {
+		return "", err
+	}
+	return f.Name(), f.Close()
 }
 
 // planDir is where build plans are written: in memory if that is possible and

@@ -124,22 +124,28 @@ func childrenOf(parent int) []int {
 	return children
 }
 
-// starter starts all programs, from one thread that never ends: the kernel sends
-// the death signal when the thread that started a program goes.
-var starter = sync.OnceValue(func() chan<- func() {
+// startersAtOnce is how many threads start programs: the kernel makes one new
+// process of this one at a time, while the others prepare theirs.
+const startersAtOnce = 4
+
+// starters start all programs, from threads that never end: the kernel sends the
+// death signal when the thread that started a program goes.
+var starters = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range work {
-			f()
-		}
-	}()
+	for range startersAtOnce {
+		go func() {
+			runtime.LockOSThread()
+			for f := range work {
+				f()
+			}
+		}()
+	}
 	return work
 })
 
 func start(cmd *exec.Cmd) error {
-	done := make(chan error)
-	starter() <- func() { done <- cmd.Start() }
+	done := make(chan error, 1)
+	starters() <- func() { done <- cmd.Start() }
 	return <-done
 }
 

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/graft-cnb/graft/buildmodule"
 	"github.com/graft-cnb/graft/platform"
@@ -28,6 +30,14 @@ type catalog struct {
 	execEnv string
 	log     *platform.Log
 	skipped map[moduleKey]bool
+	// found is what was looked up ahead.
+	found map[moduleKey]lookup
+}
+
+// lookup is the outcome of looking for a module.
+type lookup struct {
+	module *buildmodule.Module
+	err    error
 }
 
 type moduleKey struct {
@@ -40,6 +50,7 @@ func newCatalog(store buildmodule.Store, execEnv string, log *platform.Log) *cat
 		store: store, execEnv: execEnv, log: log,
 		modules: map[moduleKey]*buildmodule.Module{},
 		skipped: map[moduleKey]bool{},
+		found:   map[moduleKey]lookup{},
 	}
 }
 
@@ -51,6 +62,7 @@ func (c *catalog) load(kind buildmodule.Kind, order platform.Order) error {
 }
 
 func (c *catalog) loadBelow(kind buildmodule.Kind, order platform.Order, above []string) error {
+	c.lookAhead(kind, order)
 	for _, group := range order {
 		for _, ref := range group.Group {
 			if err := c.loadRef(kind, ref, above); err != nil {
@@ -59,6 +71,35 @@ func (c *catalog) loadBelow(kind buildmodule.Kind, order platform.Order, above [
 		}
 	}
 	return nil
+}
+
+// lookAhead looks up all modules of an order side by side. What came of each is
+// judged later, one after the other.
+func (c *catalog) lookAhead(kind buildmodule.Kind, order platform.Order) {
+	var todo []moduleKey
+	for _, group := range order {
+		for _, ref := range group.Group {
+			key := moduleKey{kind, ref.ID, ref.Version}
+			if _, known := c.found[key]; !known {
+				c.found[key] = lookup{}
+				todo = append(todo, key)
+			}
+		}
+	}
+	results := make([]lookup, len(todo))
+	var wait sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), len(todo))
+	for worker := range workers {
+		wait.Go(func() {
+			for i := worker; i < len(todo); i += workers {
+				results[i].module, results[i].err = c.store.Lookup(kind, todo[i].id, todo[i].version)
+			}
+		})
+	}
+	wait.Wait()
+	for i, key := range todo {
+		c.found[key] = results[i]
+	}
 }
 
 func (c *catalog) loadRef(kind buildmodule.Kind, ref platform.ModuleRef, above []string) error {
@@ -72,7 +113,7 @@ func (c *catalog) loadRef(kind buildmodule.Kind, ref platform.ModuleRef, above [
 	if _, known := c.modules[key]; known {
 		return nil
 	}
-	module, err := c.store.Lookup(kind, ref.ID, ref.Version)
+	module, err := c.found[key].module, c.found[key].err
 	if err != nil {
 		if errors.Is(err, buildmodule.ErrNotInStore) && len(above) > 0 {
 			return fmt.Errorf("%w (it is part of %s)", err, strings.Join(above, " > "))

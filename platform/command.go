@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -95,9 +96,12 @@ func (p program) app(world World) *cli.App {
 		ErrWriter:                 world.Err,
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
-		CustomAppHelpTemplate:     p.help(),
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return p.usageError(world, err) },
+	}
+	// Making the text takes longer than most of a program's start.
+	if slices.ContainsFunc(world.Args, func(arg string) bool { return slices.Contains(helpFlags, arg) }) {
+		app.CustomAppHelpTemplate = p.help()
 	}
 	for _, in := range p.inputs {
 		switch in.kind {
@@ -111,6 +115,9 @@ func (p program) app(world World) *cli.App {
 	}
 	return app
 }
+
+// helpFlags are all spellings of a call for help.
+var helpFlags = []string{"-help", "--help", "-h", "--h"}
 
 // usageError is a bad command line; but a platform whose API is not supported
 // hears of that first, since it may well use flags of a later version.

@@ -147,6 +147,8 @@ func StageFile(what, path string, data []byte) (Staged, error) {
 type stagedFile struct {
 	what, path string
 	data       []byte
+	// done tells that the file is there already, with the same contents.
+	done bool
 	// temp is the new file beside the old one; empty where there can be none.
 	temp string
 	fd   *os.File
@@ -157,8 +159,13 @@ func (f *stagedFile) explain(err error) error {
 }
 
 func (f *stagedFile) stage() error {
-	if info, err := os.Stat(f.path); err == nil && info.IsDir() {
+	info, err := os.Lstat(f.path)
+	if err == nil && info.IsDir() {
 		return syscall.EISDIR
+	}
+	if err == nil && info.Mode() == 0o644 && f.isThere() {
+		f.done = true
+		return nil
 	}
 	dir := filepath.Dir(f.path)
 	if err := MkdirAll(dir); err != nil {
@@ -179,8 +186,18 @@ func (f *stagedFile) stage() error {
 	return errors.Join(err, temp.Chmod(0o644), temp.Close())
 }
 
+// isThere tells whether the file has these contents already, as it does when the
+// same build runs again.
+func (f *stagedFile) isThere() bool {
+	data, err := os.ReadFile(f.path)
+	return err == nil && bytes.Equal(data, f.data)
+}
+
 // Commit implements Staged.
 func (f *stagedFile) Commit() error {
+	if f.done {
+		return nil
+	}
 	if err := f.commit(); err != nil {
 		return f.explain(err)
 	}
