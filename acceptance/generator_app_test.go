@@ -43,6 +43,7 @@ var attempts = []attempt{
 	{"through a link", `ln -s "$PWD" "$T/app"; echo x >"$T/app/file"`, "file"},
 	{"through the working directory", `cd dir; echo x >/proc/self/cwd/inner`, "dir/inner"},
 	{"through the root directory", `echo x >"/proc/self/root$PWD/file"`, "file"},
+	{"through a directory that was left open", `for dir in /proc/self/fd/*; do [ ! -e "$dir/file" ] || echo x >>"$dir/file" || exit; done; echo x >>file`, "file"},
 	{"by a child", `setsid --wait sh -c 'echo x >dir/new'`, "dir/new"},
 }
 

@@ -146,6 +146,11 @@ func (g *generation) command(program string, args ...string) *exec.Cmd {
 			Cloneflags: syscall.CLONE_NEWUSER, UidMappings: same, GidMappings: same, GidMappingsEnableSetgroups: true,
 		}
 	}
+	// Whoever starts a program may have left the app open.
+	app, err := os.Open(g.app)
+	check(g.t, err)
+	g.t.Cleanup(func() { app.Close() })
+	c.ExtraFiles = []*os.File{app, app}
 	id := strconv.Itoa(buildUID)
 	c.Dir = g.dir
 	c.Env = []string{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,8 +130,10 @@ func childrenOf(parent int) []int {
 const startersAtOnce = 4
 
 // starters start all programs, from threads that never end: the kernel sends the
-// death signal when the thread that started a program goes.
+// death signal when the thread that started a program goes. Files that whoever
+// started this process left open are not for modules: one could be the app.
 var starters = sync.OnceValue(func() chan<- func() {
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	work := make(chan func())
 	for range startersAtOnce {
 		go func() {
