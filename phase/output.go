@@ -111,31 +111,47 @@ func (g Generation) check(out *output) error {
 	return g.findContexts(out)
 }
 
-// findContexts finds the build contexts that the extension made
-// (image_extension.md, "Context Folders").
+// findContexts finds the build contexts that the extension made, if there is a
+// place for them.
 func (g Generation) findContexts(out *output) error {
+	contexts, err := contextsOf(out.extension, out.root)
+	if err != nil {
+		return err
+	}
+	if len(contexts) > 0 && !g.Layout.HasContexts() {
+		g.Log.Warnf("extension %s generated a build context, for which this Platform API has no place: it is left out", out.extension)
+		contexts = nil
+	}
+	out.contexts = contexts
+	return nil
+}
+
+// contextsOf are the names of the build contexts in an output
+// (image_extension.md, "Context Folders"). The error is a *dockerfile.Error with
+// a rule.
+func contextsOf(extension string, root *os.Root) ([]string, error) {
+	refused := func(rule dockerfile.Rule, name string, err error) error {
+		return &dockerfile.Error{Extension: extension, Path: name, Problem: err.Error(), Rule: rule.ID, Err: err}
+	}
+	var contexts []string
 	for _, name := range []string{"context", "context.build", "context.run"} {
-		info, err := out.root.Lstat(name)
+		info, err := root.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return explainOutput(out.extension, name, err)
+			return nil, refused(dockerfile.RuleContextRefused, name, err)
 		}
 		if !info.IsDir() {
-			return explainOutput(out.extension, name, errors.New("a build context must be a directory"))
+			return nil, refused(dockerfile.RuleContextRefused, name, errors.New("a build context must be a directory"))
 		}
-		out.contexts = append(out.contexts, name)
+		contexts = append(contexts, name)
 	}
-	if len(out.contexts) > 1 && out.contexts[0] == "context" {
-		return explainOutput(out.extension, "context", fmt.Errorf(
-			"context must not stand beside %s: use one for both images, or one for each", out.contexts[1]))
+	if len(contexts) > 1 && contexts[0] == "context" {
+		return nil, refused(dockerfile.RuleContextConflict, "context", fmt.Errorf(
+			"context must not stand beside %s: use one for both images, or one for each", contexts[1]))
 	}
-	if len(out.contexts) > 0 && !g.Layout.HasContexts() {
-		g.Log.Warnf("extension %s generated a build context, for which this Platform API has no place: it is left out", out.extension)
-		out.contexts = nil
-	}
-	return nil
+	return contexts, nil
 }
 
 // readInRoot reads a file of an output. A link may lead to another file of the
