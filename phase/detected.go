@@ -27,14 +27,18 @@ func detectedPath(path string) string {
 
 // keptHeader is the first line of a kept file. It says which contents of the
 // rewritten file it belongs to: once somebody else has written that one, what
-// is kept is history.
-func keptHeader(after []byte) []byte {
-	return fmt.Appendf(nil, "# before generation; belongs to sha256:%x\n", sha256.Sum256(after))
+// is kept is history. A file that was not there is told apart from an empty one.
+func keptHeader(after []byte, absent bool) []byte {
+	before := "before generation"
+	if absent {
+		before = "before generation there was no such file"
+	}
+	return fmt.Appendf(nil, "# %s; belongs to sha256:%x\n", before, sha256.Sum256(after))
 }
 
 // stage prepares to keep what was and to write what is now.
 func (d detected) stage(path string) ([]platform.Staged, error) {
-	kept, err := platform.StageFile("kept "+d.what, detectedPath(path), append(keptHeader(d.after), d.before...))
+	kept, err := platform.StageFile("kept "+d.what, detectedPath(path), append(keptHeader(d.after, d.before == nil), d.before...))
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +61,7 @@ func stageUndo(what, path string) ([]platform.Staged, error) {
 	switch {
 	case !kept:
 		return changes, nil
-	case len(before) == 0:
+	case before == nil:
 		return append(changes, platform.Removal(path)), nil
 	}
 	now, err := platform.StageFile(what, path, before)
@@ -79,8 +83,11 @@ func readBefore(what, path string) (data []byte, kept bool, err error) {
 		return nil, false, &platform.FileError{What: what, Path: path, Err: err}
 	}
 	if kept, err := os.ReadFile(detectedPath(path)); err == nil {
-		if before, belongs := bytes.CutPrefix(kept, keptHeader(now)); belongs {
+		if before, belongs := bytes.CutPrefix(kept, keptHeader(now, false)); belongs {
 			return before, true, nil
+		}
+		if bytes.Equal(kept, keptHeader(now, true)) {
+			return nil, true, nil
 		}
 	}
 	return now, false, nil

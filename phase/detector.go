@@ -25,7 +25,7 @@ type Detector struct {
 	User              platform.BuildUser
 	// Analyzed is a file to read; empty where the Platform API has none.
 	Analyzed string
-	// Target stands in for the analyzed file, which is not read then.
+	// Target stands in for the one in the analyzed file.
 	Target *platform.Target
 	// DryRun writes nothing but the report.
 	DryRun bool
@@ -129,10 +129,13 @@ func (d *Detector) prepare() ([]byte, error) {
 	}
 	if d.Target != nil {
 		d.Modules.target = *d.Target
-		return nil, nil
 	}
-	if d.Analyzed == "" {
+	switch {
+	case d.Analyzed == "" || d.Target != nil && d.DryRun:
 		return nil, nil
+	case d.Target != nil:
+		data, _, err := readBefore("analyzed", d.Analyzed)
+		return data, err
 	}
 	return d.Modules.readTarget(d.Log, d.Analyzed)
 }

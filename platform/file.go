@@ -78,10 +78,10 @@ func wrongType(what, path string, err error) *FileError {
 	return &FileError{What: what, Path: path, Line: line, Err: errors.New(message)}
 }
 
-// EncodeTOML is v as TOML, the same bytes for the same value.
+// EncodeTOML is v as TOML, the same bytes for the same value. They are never nil.
 func EncodeTOML(v any) ([]byte, error) {
-	var b bytes.Buffer
-	encoder := toml.NewEncoder(&b)
+	b := bytes.NewBuffer([]byte{})
+	encoder := toml.NewEncoder(b)
 	encoder.Indent = ""
 	if err := encoder.Encode(v); err != nil {
 		return nil, fmt.Errorf("writing TOML: %w", err)
