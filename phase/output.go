@@ -31,6 +31,8 @@ const (
 	configName = "extend-config.toml"
 	// maxFile bounds a Dockerfile or extend-config.toml in bytes.
 	maxFile = 4 << 20
+	// ignoredSuffix is added to the name of a run.Dockerfile that no longer counts.
+	ignoredSuffix = ".ignore"
 )
 
 // mistaken are names at the top of an output that nothing reads, with the name
@@ -193,7 +195,7 @@ func (g Generation) stageOutput(stage string, out *output) error {
 		}
 		path := filepath.Join(stage, g.Layout.Dockerfile(string(kind), id))
 		if kind == dockerfile.KindRun && out.ignored {
-			path += ".ignore"
+			path += ignoredSuffix
 		}
 		if err := platform.WriteFile("Dockerfile", path, data); err != nil {
 			return err

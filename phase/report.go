@@ -189,15 +189,18 @@ func reportPlan(plan platform.Plan) []ReportEntry {
 }
 
 // write writes the report to a file or to a descriptor such as /dev/fd/3.
-func (r Report) write(path string) error {
+func (r Report) write(path string) error { return writeJSON("report", path, r) }
+
+// writeJSON writes what programs are to read, in a form that people can read too.
+func writeJSON(what, path string, v any) error {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("report: %w", err)
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	return platform.WriteFile("report", path, b.Bytes())
+	return platform.WriteFile(what, path, b.Bytes())
 }
 
 // table shows a group that was tried, a line for each module.
