@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/graft-cnb/graft/platform"
 )
@@ -48,7 +49,7 @@ func inspectConfig(extension, path string, data []byte) (config ExtendConfig, pr
 		var file *platform.FileError
 		if errors.As(err, &file) {
 			e.Line, e.Problem = file.Line, file.Err.Error()
-			e.Source = sourceLine(string(data), file.Line)
+			e.Source = sourceLine(strings.Split(string(data), "\n"), file.Line)
 		}
 		return ExtendConfig{}, []*Error{e}
 	}

@@ -43,8 +43,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // sourceLine is one line of a file, counted from 1; empty if there is none.
-func sourceLine(text string, number int) string {
-	lines := strings.Split(text, "\n")
+func sourceLine(lines []string, number int) string {
 	if number < 1 || number > len(lines) {
 		return ""
 	}

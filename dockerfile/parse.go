@@ -47,7 +47,7 @@ var allowed = map[string]bool{
 // its kind (image_extension.md, "Dockerfile Requirements"). The args are those
 // of the extension, which FROM may use. Every error is an *Error.
 func Parse(kind Kind, step Step) (*File, error) {
-	read, problems := checker{step: step}.inspect(kind, nil)
+	read, problems := newChecker(step).inspect(kind, nil)
 	if len(problems) > 0 {
 		return nil, problems[0]
 	}
@@ -90,11 +90,18 @@ func (c checker) inspect(kind Kind, lint *linter.Linter) (read inspection, probl
 			"a second FROM: a generated Dockerfile extends one image and has one FROM"))
 	}
 	from := read.stages[0]
-	read.file = &File{Instructions: len(from.Commands), Warnings: c.discouraged(from.Commands)}
-	if problem := c.checkFrom(kind, from, read); problem != nil {
-		problems = append(problems, problem)
+	read.file = &File{Instructions: len(from.Commands)}
+	for _, command := range from.Commands {
+		if warning := c.discouraged(command); warning != nil {
+			read.file.Warnings = append(read.file.Warnings, warning)
+		}
 	}
-	return read, problems
+	problem := c.checkFrom(kind, from, read)
+	if problem == nil || len(problems) > 0 && refersTo(from.BaseName, ArgBaseImage) {
+		// FROM is as it should be if only the ARG before it were there.
+		return read, problems
+	}
+	return read, append(problems, problem)
 }
 
 // checkFrom finds out which image FROM names, and whether it may.
@@ -134,12 +141,18 @@ func judgeImage(written, image string) string {
 // checker makes errors about one Dockerfile.
 type checker struct {
 	step Step
+	// lines are the lines of the Dockerfile.
+	lines []string
+}
+
+func newChecker(step Step) checker {
+	return checker{step: step, lines: strings.Split(string(step.Content), "\n")}
 }
 
 func (c checker) problem(rule Rule, line int, text string) *Error {
 	return &Error{
 		Extension: c.step.Extension, Path: c.step.Path, Line: line,
-		Source: sourceLine(string(c.step.Content), line), Problem: text,
+		Source: sourceLine(c.lines, line), Problem: text,
 		Rule: rule.ID, Suggestion: rule.suggestion,
 	}
 }
@@ -193,15 +206,13 @@ func (c checker) checkPreamble(ast *parser.Node) *Error {
 	return nil
 }
 
-func (c checker) discouraged(commands []instructions.Command) []*Error {
-	var warnings []*Error
-	for _, command := range commands {
-		if !allowed[strings.ToLower(command.Name())] {
-			warnings = append(warnings, c.problem(RuleInstructionDiscouraged, line(command.Location()), fmt.Sprintf(
-				"%s should not be used in a generated Dockerfile", strings.ToUpper(command.Name()))))
-		}
+// discouraged tells of an instruction that should not be used; nil if it may be.
+func (c checker) discouraged(command instructions.Command) *Error {
+	if allowed[strings.ToLower(command.Name())] {
+		return nil
 	}
-	return warnings
+	return c.problem(RuleInstructionDiscouraged, line(command.Location()), fmt.Sprintf(
+		"%s should not be used in a generated Dockerfile", strings.ToUpper(command.Name())))
 }
 
 // expandFrom finds out which image FROM names. Whether that is the base image
@@ -210,7 +221,7 @@ func (c checker) discouraged(commands []instructions.Command) []*Error {
 func expandFrom(name string, globals []instructions.ArgCommand, step Step, escape rune) (image string, base bool, err error) {
 	const mark = "\x00base\x00"
 	lex := shell.NewLex(escape)
-	scope := platformArgs(step.Target)
+	scope := variables(platformArgs(step.Target))
 	given := map[string]string{ArgBaseImage: mark}
 	for _, a := range step.Args {
 		if a.Name != ArgBaseImage {
@@ -219,22 +230,25 @@ func expandFrom(name string, globals []instructions.ArgCommand, step Step, escap
 	}
 	for _, global := range globals {
 		for _, arg := range global.Args {
-			if value, ok := given[arg.Key]; ok {
-				scope[arg.Key] = value
-				continue
+			value, ok := given[arg.Key]
+			if !ok {
+				if arg.Value == nil {
+					continue
+				}
+				result, err := expandBounded(lex, *arg.Value, scope)
+				if err != nil {
+					return "", false, fmt.Errorf("ARG %s: %w", arg.Key, err)
+				}
+				value = result.Result
 			}
-			if arg.Value == nil {
-				continue
-			}
-			value, _, err := lex.ProcessWord(*arg.Value, variables(scope))
-			if err != nil {
-				return "", false, err
+			if len(value) > longestValue {
+				return "", false, fmt.Errorf("ARG %s: %w", arg.Key, errTooLong)
 			}
 			scope[arg.Key] = value
 		}
 	}
-	image, _, err = lex.ProcessWord(name, variables(scope))
-	if err != nil || image == mark {
+	result, err := expandBounded(lex, name, scope)
+	if image = result.Result; err != nil || image == mark {
 		return "", err == nil, err
 	}
 	if strings.Contains(image, mark) {
