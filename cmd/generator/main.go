@@ -20,6 +20,9 @@ func main() {
 }
 
 func generate(ctx context.Context, in platform.GeneratorInputs) error {
+	if in.Check {
+		return check(ctx, in)
+	}
 	env := platform.EnvSources{Environ: in.Environ, PlatformDir: in.Platform}
 	if in.API.BuildConfig {
 		env.BuildConfigDir = in.BuildConfig
@@ -47,5 +50,18 @@ func generate(ctx context.Context, in platform.GeneratorInputs) error {
 			Analyzed:         in.Analyzed,
 			RunFile:          in.Run,
 		},
+	}.Run(ctx)
+}
+
+// check judges what was generated.
+func check(ctx context.Context, in platform.GeneratorInputs) error {
+	return phase.Checker{
+		Log:       in.Log,
+		Layout:    in.API.Generated(),
+		Generated: in.Generated,
+		Group:     in.Group,
+		Dir:       in.CheckDir,
+		Analyzed:  in.Analyzed,
+		Report:    in.Report,
 	}.Run(ctx)
 }
