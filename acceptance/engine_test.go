@@ -66,8 +66,9 @@ func buildkitd(t *testing.T) engine {
 	return e
 }
 
-// startBuildkitd is buildkitd for a test that does something to the daemon.
-func startBuildkitd(t *testing.T) (engine, *exec.Cmd) {
+// startBuildkitd is buildkitd for a test that does something to the daemon, or gives it
+// further arguments.
+func startBuildkitd(t *testing.T, args ...string) (engine, *exec.Cmd) {
 	t.Helper()
 	program := os.Getenv("GRAFT_TEST_BUILDKITD")
 	need(t, program != "", "GRAFT_TEST_BUILDKITD to name a buildkitd (hack/buildkitd.sh)")
@@ -77,8 +78,8 @@ func startBuildkitd(t *testing.T) (engine, *exec.Cmd) {
 	check(t, err)
 	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
 	socket := filepath.Join(dir, "buildkitd.sock")
-	daemon := exec.Command(program, "--root", filepath.Join(dir, "root"), "--addr", "unix://"+socket,
-		"--config", filepath.Join(dir, "none.toml"), "--otel-socket-path", filepath.Join(dir, "otel.sock"))
+	daemon := exec.Command(program, append([]string{"--root", filepath.Join(dir, "root"), "--addr", "unix://" + socket,
+		"--config", filepath.Join(dir, "none.toml"), "--otel-socket-path", filepath.Join(dir, "otel.sock")}, args...)...)
 	daemon.Env = []string{"PATH=" + searchPath(), "HOME=" + dir}
 	// In a mount namespace of its own, so that no mount can be left of it.
 	daemon.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}

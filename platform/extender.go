@@ -32,6 +32,8 @@ type ExtenderInputs struct {
 	Outputs []string
 	// BuildKit is the address of a BuildKit daemon; empty for the embedded one.
 	BuildKit string
+	// BuildKitTLS is how a daemon at tcp:// is spoken to.
+	BuildKitTLS BuildKitTLS
 	// StateDir is where the embedded engine keeps its cache.
 	StateDir string
 	// CacheTTL is the age at which unused records of that cache are dropped.
@@ -48,6 +50,9 @@ type ExtenderInputs struct {
 	Epoch time.Time
 }
 
+// BuildKitTLS names the PEM files for TLS with a BuildKit daemon; all empty for none.
+type BuildKitTLS struct{ CA, Cert, Key, ServerName string }
+
 var extenderProgram = program{
 	name:      "extender",
 	purpose:   "apply generated Dockerfiles to the build image or the run image, with BuildKit",
@@ -60,6 +65,10 @@ var extenderProgram = program{
 		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, or oci:DIR for an OCI image layout", 0, text},
 		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
 		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock; without one the extender brings its own engine", 0, text},
+		{"buildkit-tls-ca", "CNB_BUILDKIT_TLS_CA", "", "PEM `FILE` with the authority that signed the certificate of the daemon at tcp://; this or another of these four switches TLS on", 0, path},
+		{"buildkit-tls-cert", "CNB_BUILDKIT_TLS_CERT", "", "PEM `FILE` with the certificate to show to the daemon", 0, path},
+		{"buildkit-tls-key", "CNB_BUILDKIT_TLS_KEY", "", "PEM `FILE` with that certificate's private key", 0, path},
+		{"buildkit-tls-server-name", "CNB_BUILDKIT_TLS_SERVER_NAME", "", "`NAME` that the daemon's certificate is made out to (default: the host of its address)", 0, text},
 		{"progress", "CNB_PROGRESS", "auto", "how to show what BuildKit does: auto, tty, plain, quiet or rawjson (`HOW`)", 0, text},
 		{"progress-file", "CNB_PROGRESS_FILE", "", "`FILE` or descriptor (/dev/fd/3) that gets the progress; rawjson needs one", 0, path},
 		{"state-dir", "CNB_STATE_DIR", "", "`DIR` of the embedded engine's cache (default: cache/graft in <kaniko-dir> in a container or if that is given, else graft in the user's cache directory)", 0, path},
@@ -100,6 +109,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Base:               v.text("base"),
 			Outputs:            outputs(v),
 			BuildKit:           v.text("buildkit"),
+			BuildKitTLS:        buildKitTLS(v),
 			CacheTTL:           v.duration("kaniko-cache-ttl"),
 			InContainer:        inContainer(v, c.env),
 			Progress:           v.oneOf("progress", "auto", "tty", "plain", "quiet", "rawjson"),
@@ -142,6 +152,30 @@ func outputs(v *values) []string {
 		}
 	}
 	return v.many["output"]
+}
+
+// buildKitTLS is complete: a certificate without its key is of no use. It is an error to
+// ask by flag for TLS where there is no connection to encrypt; variables may be there for
+// other calls.
+func buildKitTLS(v *values) BuildKitTLS {
+	tls := BuildKitTLS{
+		CA:         v.path("buildkit-tls-ca"),
+		Cert:       v.path("buildkit-tls-cert"),
+		Key:        v.path("buildkit-tls-key"),
+		ServerName: v.text("buildkit-tls-server-name"),
+	}
+	for _, pair := range [][2]string{{"buildkit-tls-cert", "buildkit-tls-key"}, {"buildkit-tls-key", "buildkit-tls-cert"}} {
+		if v.given(pair[0]) && !v.given(pair[1]) {
+			v.fail(fmt.Errorf("%s: it needs -%s too", v.source[pair[0]], pair[1]))
+		}
+	}
+	for _, name := range []string{"ca", "cert", "key", "server-name"} {
+		flag := "buildkit-tls-" + name
+		if v.source[flag] == "-"+flag && !strings.Contains(v.text("buildkit"), "tcp://") {
+			v.fail(fmt.Errorf("-%s: TLS is for a daemon at tcp://, and -buildkit names none", flag))
+		}
+	}
+	return tls
 }
 
 // epoch reads SOURCE_DATE_EPOCH.

@@ -76,6 +76,7 @@ func openEngine(ctx context.Context, in platform.ExtenderInputs) (engine.Engine,
 		StateDir:           in.StateDir,
 		InsecureRegistries: in.InsecureRegistries,
 		CacheTTL:           in.CacheTTL,
+		TLS:                engine.TLS(in.BuildKitTLS),
 		Log:                func(level slog.Level, message string) { logEngine(in.Log, level, message) },
 	})
 	var unavailable *engine.UnavailableError

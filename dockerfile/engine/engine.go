@@ -42,6 +42,9 @@ var (
 // be reached, and lists all that is missing.
 type UnavailableError = unavailable.Error
 
+// TLS names the files that make a connection to a daemon at tcp:// a safe one.
+type TLS = remote.TLS
+
 // Options say how an engine is opened. The zero value is good for use.
 type Options struct {
 	// StateDir is where the embedded engine keeps its cache. Empty: the directory
@@ -54,6 +57,8 @@ type Options struct {
 	// CacheTTL is the age from which the embedded engine drops records of its
 	// cache that nobody used. Zero: it keeps them.
 	CacheTTL time.Duration
+	// TLS is how daemons at tcp:// are spoken to. The zero value: without TLS.
+	TLS TLS
 	// Log receives what the engine has to say: warnings about how it runs, and,
 	// at debug level, what BuildKit logs. It may be called from several goroutines
 	// at once. Nil: silence.
@@ -83,7 +88,7 @@ func Open(ctx context.Context, address string, opts Options) (Engine, error) {
 		}
 		return e, nil
 	}
-	e, err := remote.Open(ctx, address)
+	e, err := remote.Open(ctx, address, remote.Options{TLS: opts.TLS})
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,10 @@ import (
 // the handshake gives up.
 const dialTimeout = handshakeTimeout - 500*time.Millisecond
 
+// keepAlive finds out that the machine of a daemon has gone without a word, within
+// half a minute, while nothing is sent because a RUN takes its time.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
 // Schemes are the forms that an address can have.
 var Schemes = []string{
 	"unix:///path/of/socket",
@@ -36,13 +40,15 @@ var Schemes = []string{
 // dialer opens connections to one endpoint and remembers how the last attempt went.
 type dialer struct {
 	connect func(context.Context) (net.Conn, error)
+	secured bool // by TLS
 
 	mu  sync.Mutex
 	err error
 }
 
-// newDialer understands an address. Its errors say what an address looks like.
-func newDialer(address string) (*dialer, error) {
+// newDialer understands an address, and what TLS asks for. Its errors say what an
+// address looks like, or which file is not as it should be.
+func newDialer(address string, security TLS) (*dialer, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("this is not an address (%w); %s", err, forms())
@@ -55,10 +61,19 @@ func newDialer(address string) (*dialer, error) {
 		}
 		return networkDialer("unix", path), nil
 	case "tcp":
-		if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
+		host, port, err := net.SplitHostPort(u.Host)
+		if err != nil || port == "" {
 			return nil, errors.New("the address lacks a host or a port; write tcp://host:1234")
 		}
-		return networkDialer("tcp", u.Host), nil
+		d := networkDialer("tcp", u.Host)
+		if security.used() {
+			config, err := security.config(host)
+			if err != nil {
+				return nil, err
+			}
+			d.withTLS(config)
+		}
+		return d, nil
 	case "":
 		return nil, errors.New("the address lacks a scheme; " + forms())
 	}
@@ -82,7 +97,7 @@ func newDialer(address string) (*dialer, error) {
 
 func networkDialer(network, endpoint string) *dialer {
 	return &dialer{connect: func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, endpoint)
+		return (&net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}).DialContext(ctx, network, endpoint)
 	}}
 }
 

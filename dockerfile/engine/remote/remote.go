@@ -21,6 +21,13 @@ import (
 // not there.
 const handshakeTimeout = 3 * time.Second
 
+// Options say how a daemon is reached. The zero value is good for use.
+type Options struct {
+	// TLS is for addresses that begin with tcp://; others are as safe as the socket or
+	// the program that leads there.
+	TLS TLS
+}
+
 // Engine is a BuildKit daemon that answered.
 type Engine struct {
 	client      *client.Client
@@ -30,9 +37,9 @@ type Engine struct {
 // Open connects to the daemon at an address and waits until it has answered.
 // See Schemes for the addresses. A daemon that does not answer within three seconds
 // gives an *engine.UnavailableError that says why, and so does an address that
-// cannot be understood.
-func Open(ctx context.Context, address string) (*Engine, error) {
-	dial, err := newDialer(address)
+// cannot be understood, or files for TLS that cannot be used.
+func Open(ctx context.Context, address string, opts Options) (*Engine, error) {
+	dial, err := newDialer(address, opts.TLS)
 	if err != nil {
 		return nil, refuse(address, err, err.Error())
 	}
@@ -49,7 +56,11 @@ func Open(ctx context.Context, address string) (*Engine, error) {
 		}
 		return nil, refuse(address, err, explain(err, dial.lastError()))
 	}
-	return &Engine{client: c, description: describe(address, worker)}, nil
+	place := address
+	if dial.secured {
+		place += " with TLS"
+	}
+	return &Engine{client: c, description: describe(place, worker)}, nil
 }
 
 // Client returns the connection to the daemon.
@@ -84,7 +95,7 @@ func handshake(ctx context.Context, c *client.Client) (*client.WorkerInfo, error
 
 var errNoWorker = errors.New("the daemon has no worker")
 
-func describe(address string, worker *client.WorkerInfo) string {
+func describe(place string, worker *client.WorkerInfo) string {
 	version := worker.BuildkitVersion.Version
 	if version == "" {
 		version = "of unknown version"
@@ -96,14 +107,17 @@ func describe(address string, worker *client.WorkerInfo) string {
 	if worker.Labels[label.OCIProcessMode] == "no-sandbox" {
 		isolation += ", but not from its processes"
 	}
-	return fmt.Sprintf("BuildKit %s at %s, %s", version, address, isolation)
+	return fmt.Sprintf("BuildKit %s at %s, %s", version, place, isolation)
 }
 
 // explain turns what the handshake failed with into a line for the user. The
 // error of the connection itself says more than what became of it in gRPC.
 func explain(err, dialErr error) string {
 	code := status.Code(err)
+	var tlsErr *tlsError
 	switch {
+	case errors.As(dialErr, &tlsErr):
+		return explainTLS(tlsErr)
 	case dialErr != nil:
 		cause := strings.Join(strings.Fields(dialErr.Error()), " ") // a program's words may be lines
 		return fmt.Sprintf("no connection: %s; is buildkitd running and listening there?", cause)

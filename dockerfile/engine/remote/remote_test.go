@@ -87,7 +87,7 @@ func startDaemon(t *testing.T) string {
 // check opens an address and solves a graph there.
 func check(t *testing.T, address string) {
 	t.Helper()
-	e, err := remote.Open(t.Context(), address)
+	e, err := remote.Open(t.Context(), address, remote.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestUnreachable(t *testing.T) {
 	} {
 		t.Run(test.address, func(t *testing.T) {
 			begin := time.Now()
-			_, err := remote.Open(t.Context(), test.address)
+			_, err := remote.Open(t.Context(), test.address, remote.Options{})
 			var refused *unavailable.Error
 			if !errors.As(err, &refused) {
 				t.Fatalf("the error is %v (%T)", err, err)
@@ -228,7 +228,7 @@ func TestOpenIsCancelled(t *testing.T) {
 	defer silent.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err = remote.Open(ctx, "tcp://"+silent.Addr().String())
+	_, err = remote.Open(ctx, "tcp://"+silent.Addr().String(), remote.Options{})
 	if !errors.Is(err, context.DeadlineExceeded) || unavailable.Is(err) {
 		t.Errorf("the error is %v", err)
 	}
