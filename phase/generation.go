@@ -54,7 +54,7 @@ func (g Generation) run(ctx context.Context, extensions []*buildmodule.Module, p
 	if err != nil {
 		return nil, platform.WithCode(platform.CodeGenerated, fmt.Errorf("preparing the extensions' output: %w", err))
 	}
-	defer os.RemoveAll(work)
+	defer removeAll(work)
 	var outputs []*output
 	for i, extension := range extensions {
 		dir := filepath.Join(work, strconv.Itoa(i))

@@ -1,6 +1,7 @@
 package phase
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -29,8 +30,10 @@ type output struct {
 
 const (
 	configName = "extend-config.toml"
-	// maxFile bounds a Dockerfile or extend-config.toml in bytes.
-	maxFile = 4 << 20
+	// maxFile bounds a Dockerfile or extend-config.toml in bytes, and maxLines the
+	// lines of it: parsing takes a thousand times the memory of a short line.
+	maxFile  = 1 << 20
+	maxLines = 20_000
 	// ignoredSuffix is added to the name of a run.Dockerfile that no longer counts.
 	ignoredSuffix = ".ignore"
 )
@@ -156,11 +159,12 @@ func contextsOf(extension string, root *os.Root) ([]string, error) {
 	return contexts, nil
 }
 
-// readInRoot reads a file of an output. A link may lead to another file of the
-// output, but not out of it; what is no regular file is refused without waiting
-// for it.
+// readInRoot reads a Dockerfile or extend-config.toml of an output. A link may
+// lead to another file of the output, but not out of it; what is no regular file
+// is refused without opening it, and what would take too much memory to parse
+// without parsing it.
 func readInRoot(root *os.Root, name string) (data []byte, found bool, err error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	info, err := root.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, lstatErr := root.Lstat(name); lstatErr == nil {
 			return nil, false, errors.New("is a link that leads nowhere")
@@ -168,21 +172,35 @@ func readInRoot(root *os.Root, name string) (data []byte, found bool, err error)
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("cannot be read: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("cannot be read: %w", withoutPath(err))
 	}
 	if !info.Mode().IsRegular() {
 		return nil, false, errors.New("is not a regular file")
 	}
-	data, err = io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("is larger than the limit of %d bytes", maxFile)
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot be read: %w", withoutPath(err))
 	}
-	return data, true, err
+	defer f.Close()
+	data, err = io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot be read: %w", withoutPath(err))
+	}
+	return data, true, checkSize(name, data)
+}
+
+// checkSize refuses contents that are too much to parse.
+func checkSize(name string, data []byte) error {
+	if len(data) > maxFile {
+		return fmt.Errorf("is larger than the limit of %d bytes", maxFile)
+	}
+	if lines := bytes.Count(data, []byte{'\n'}); lines > maxLines {
+		return fmt.Errorf("has %d lines, and the limit is %d", lines, maxLines)
+	}
+	if name == configName {
+		return platform.CheckNesting(data)
+	}
+	return nil
 }
 
 // stageOutput writes an extension's files to where later phases read them.

@@ -17,6 +17,8 @@ type candidate struct {
 type selection struct {
 	members []member
 	plan    platform.Plan
+	// chosen is the alternative of each module that counts.
+	chosen map[*buildmodule.Module]buildmodule.Alternative
 	// dropped are the reasons why the other candidates dropped out.
 	dropped map[*buildmodule.Module]string
 }
@@ -28,8 +30,10 @@ type selection struct {
 //
 // The trials are not built one by one. With the alternatives of some modules
 // chosen, those of the others that cannot hold whatever else is chosen are
-// struck out, and where a module has none left the whole branch is cut. That
-// never cuts a trial that would hold, so the first to hold stays the first.
+// struck out, and where a module has none left the whole branch is cut. A branch
+// whose beginning comes to the same as that of one that failed is not tried
+// again. Neither ever cuts a trial that would hold, so the first to hold stays the
+// first.
 func resolve(candidates []candidate) (sel selection, ok bool) {
 	t := newTrial(candidates)
 	if !t.search(0) {
@@ -48,10 +52,13 @@ type trial struct {
 	// gone[i] tells that candidate i, which is optional, drops out when its
 	// last alternative is chosen.
 	gone []bool
+	// failed are beginnings of trials from which none holds, by what of them
+	// matters to the rest. All copies of a trial share it.
+	failed map[string]bool
 }
 
 func newTrial(candidates []candidate) *trial {
-	t := &trial{candidates: candidates, gone: make([]bool, len(candidates))}
+	t := &trial{candidates: candidates, gone: make([]bool, len(candidates)), failed: map[string]bool{}}
 	for _, c := range candidates {
 		all := make([]bool, len(c.alternatives))
 		for a := range all {
@@ -74,6 +81,10 @@ func (t *trial) search(i int) bool {
 	if i == len(t.candidates) {
 		return true
 	}
+	key := t.essence(i)
+	if t.failed[key] {
+		return false
+	}
 	for a, open := range t.open[i] {
 		if !open {
 			continue
@@ -84,12 +95,13 @@ func (t *trial) search(i int) bool {
 			return true
 		}
 	}
+	t.failed[key] = true
 	return false
 }
 
 // choose is a copy of the trial in which candidate i has only alternative a.
 func (t *trial) choose(i, a int) *trial {
-	next := &trial{candidates: t.candidates, gone: append([]bool(nil), t.gone...)}
+	next := &trial{candidates: t.candidates, failed: t.failed, gone: append([]bool(nil), t.gone...)}
 	for j, open := range t.open {
 		open = append([]bool(nil), open...)
 		if j == i {
@@ -216,7 +228,7 @@ func (t *trial) hasBuildpack() bool {
 // plan come in the order in which their names were first provided; a module is
 // a provider of a name only for those who require it from there on.
 func (t *trial) selection() selection {
-	var sel selection
+	sel := selection{chosen: map[*buildmodule.Module]buildmodule.Alternative{}}
 	index := map[string]int{}
 	waiting := map[string][]platform.Provider{}
 	for i, c := range t.candidates {
@@ -225,6 +237,7 @@ func (t *trial) selection() selection {
 			continue
 		}
 		sel.members = append(sel.members, c.member)
+		sel.chosen[c.module] = c.alternatives[a]
 		for _, p := range c.alternatives[a].Provides {
 			if _, known := index[p.Name]; !known {
 				index[p.Name] = len(sel.plan.Entries)

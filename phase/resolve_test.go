@@ -240,13 +240,15 @@ func families(modules int) map[string][]candidate {
 		}
 		return []buildmodule.Alternative{provide(name("x", i)), provide(name("y", i)), provide(name("z", i))}
 	})
-	return map[string][]candidate{"last wins": last, "all fail": fail, "late needs": late, "optional drop out": optional}
+	return map[string][]candidate{
+		"last wins": last, "all fail": fail, "late needs": late, "optional drop out": optional, "tangled": tangledCandidates(4731),
+	}
 }
 
 // TestResolveEndsForManyAlternatives guards against building the product: each
 // of these has three to the 20th trials.
 func TestResolveEndsForManyAlternatives(t *testing.T) {
-	want := map[string]bool{"last wins": true, "all fail": false, "late needs": true, "optional drop out": true}
+	want := map[string]bool{"last wins": true, "all fail": false, "late needs": true, "optional drop out": true, "tangled": false}
 	for name, candidates := range families(20) {
 		sel, ok := resolve(candidates)
 		if ok != want[name] {
@@ -266,5 +268,62 @@ func BenchmarkResolve(b *testing.B) {
 				resolve(candidates)
 			}
 		})
+	}
+}
+
+// tangledCandidates are 20 modules with three alternatives over a few names, so
+// that every choice bears on all others.
+func tangledCandidates(seed uint64) []candidate {
+	random := rand.New(rand.NewPCG(seed, 9))
+	names := 3 + random.IntN(30)
+	var candidates []candidate
+	for i := range 20 {
+		c := candidate{member: member{module: &buildmodule.Module{Kind: buildmodule.Buildpack, ID: fmt.Sprint(i)}}}
+		c.optional = random.IntN(4) == 0
+		for range 3 {
+			var a buildmodule.Alternative
+			for range random.IntN(4) {
+				a.Provides = append(a.Provides, buildmodule.Provide{Name: fmt.Sprint(random.IntN(names))})
+			}
+			for range random.IntN(4) {
+				a.Requires = append(a.Requires, buildmodule.Require{Name: fmt.Sprint(random.IntN(names))})
+			}
+			c.alternatives = append(c.alternatives, a)
+		}
+		candidates = append(candidates, c)
+	}
+	return candidates
+}
+
+// TestResolveEndsForTangledGroups guards against trying again what failed
+// already: without that, the first of these takes minutes.
+func TestResolveEndsForTangledGroups(t *testing.T) {
+	resolved := 0
+	seeds := []uint64{4731, 149, 38903}
+	for seed := range uint64(2000) {
+		seeds = append(seeds, seed)
+	}
+	for _, seed := range seeds {
+		candidates := tangledCandidates(seed)
+		sel, ok := resolve(candidates)
+		if !ok {
+			continue
+		}
+		resolved++
+		// What it selects must at least hold by itself.
+		var trial []choice
+		for _, m := range sel.members {
+			for _, c := range candidates {
+				if c.module == m.module {
+					trial = append(trial, choice{c, sel.chosen[c.module], false})
+				}
+			}
+		}
+		if _, holds := judge(trial); !holds {
+			t.Errorf("seed %d: what is selected does not hold: %v", seed, memberNames(sel.members))
+		}
+	}
+	if resolved == 0 {
+		t.Error("none resolves: the test shows too little")
 	}
 }
