@@ -30,8 +30,10 @@ type ExtenderInputs struct {
 	Base string
 	// Outputs are destinations of the whole image besides <extended>.
 	Outputs []string
-	// BuildKit is the address of a BuildKit daemon; empty for the embedded one.
-	BuildKit string
+	// BuildKit are the addresses of BuildKit daemons; none for the embedded engine.
+	BuildKit []string
+	// AppID is what decides the order in which these are tried.
+	AppID string
 	// BuildKitTLS is how a daemon at tcp:// is spoken to.
 	BuildKitTLS BuildKitTLS
 	// StateDir is where the embedded engine keeps its cache.
@@ -64,7 +66,8 @@ var extenderProgram = program{
 		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build or run (`KIND`)", 12, text},
 		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, or oci:DIR for an OCI image layout", 0, text},
 		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
-		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock; without one the extender brings its own engine", 0, text},
+		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock, or several with commas, of which the first that answers is used, in the order of <app-id>; without one the extender brings its own engine", 0, text},
+		{"app-id", "CNB_APP_ID", "", "`NAME` of the application, so that it meets the same daemon and its warm cache each time (default: <app>, which tells nothing where every application has the same directory)", 0, text},
 		{"buildkit-tls-ca", "CNB_BUILDKIT_TLS_CA", "", "PEM `FILE` with the authority that signed the certificate of the daemon at tcp://; this or another of these four switches TLS on", 0, path},
 		{"buildkit-tls-cert", "CNB_BUILDKIT_TLS_CERT", "", "PEM `FILE` with the certificate to show to the daemon", 0, path},
 		{"buildkit-tls-key", "CNB_BUILDKIT_TLS_KEY", "", "PEM `FILE` with that certificate's private key", 0, path},
@@ -108,7 +111,8 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Kind:               v.oneOf("kind", "build", "run"),
 			Base:               v.text("base"),
 			Outputs:            outputs(v),
-			BuildKit:           v.text("buildkit"),
+			BuildKit:           splitList(v.text("buildkit")),
+			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),
 			CacheTTL:           v.duration("kaniko-cache-ttl"),
 			InContainer:        inContainer(v, c.env),
@@ -152,6 +156,14 @@ func outputs(v *values) []string {
 		}
 	}
 	return v.many["output"]
+}
+
+// appID tells applications apart.
+func appID(v *values) string {
+	if v.given("app-id") {
+		return v.text("app-id")
+	}
+	return v.path("app")
 }
 
 // buildKitTLS is complete: a certificate without its key is of no use. It is an error to

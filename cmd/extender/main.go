@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 
 	"golang.org/x/term"
 
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
-	"github.com/graft-cnb/graft/dockerfile/engine"
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
 	"github.com/graft-cnb/graft/phase"
 	"github.com/graft-cnb/graft/platform"
@@ -33,14 +31,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	if err != nil {
 		return err
 	}
-	applier := &chain.Applier{
-		Engine: func(ctx context.Context) (chain.Engine, error) {
-			e, err := openEngine(ctx, in)
-			if err != nil {
-				return nil, err
-			}
-			return e, nil
-		},
+	applier := &persistent{engines: newPool(in), log: in.Log, applier: chain.Applier{
 		Keychain:           in.Keychain,
 		InsecureRegistries: in.InsecureRegistries,
 		Progress:           progress,
@@ -48,7 +39,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		Warn:               in.Log.Warnf,
 		Info:               in.Log.Infof,
 		Debug:              in.Log.Debugf,
-	}
+	}}
 	err = phase.Extender{
 		Log:         in.Log,
 		Applier:     applier,
@@ -67,38 +58,6 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		err = platform.WithCode(platform.CodeExtend, closeErr)
 	}
 	return err
-}
-
-// openEngine opens the engine that the platform asked for. That none can run is
-// a failure with a code of its own.
-func openEngine(ctx context.Context, in platform.ExtenderInputs) (engine.Engine, error) {
-	e, err := engine.Open(ctx, in.BuildKit, engine.Options{
-		StateDir:           in.StateDir,
-		InsecureRegistries: in.InsecureRegistries,
-		CacheTTL:           in.CacheTTL,
-		TLS:                engine.TLS(in.BuildKitTLS),
-		Log:                func(level slog.Level, message string) { logEngine(in.Log, level, message) },
-	})
-	var unavailable *engine.UnavailableError
-	if errors.As(err, &unavailable) {
-		return nil, platform.WithCode(platform.CodeEngine, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	in.Log.Infof("Engine: %s", e.Description())
-	return e, nil
-}
-
-func logEngine(log *platform.Log, level slog.Level, message string) {
-	switch {
-	case level >= slog.LevelWarn:
-		log.Warnf("%s", message)
-	case level >= slog.LevelInfo:
-		log.Infof("%s", message)
-	default:
-		log.Debugf("%s", message)
-	}
 }
 
 // openProgress finds out where the engine's progress goes: to the log's stdout

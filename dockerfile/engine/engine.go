@@ -28,6 +28,9 @@ type Engine interface {
 	// Description says in one line which engine this is, and what keeps the
 	// process of a RUN apart from the machine.
 	Description() string
+	// Lost returns how the engine went away by itself, while it was in use. Nil: it did
+	// not, as far as is known. It may be called after Close.
+	Lost() error
 	// Close ends the engine and whatever still runs in it, within seconds. A
 	// solve that is under way fails. Close may be called more than once.
 	Close() error

@@ -29,7 +29,9 @@ type Engine struct {
 	lock        *os.File
 	description string
 	closing     sync.Once
+	ending      atomic.Bool
 	closed      error
+	lost        atomic.Bool // found out by Close
 }
 
 // Open starts the engine and returns when it answers. It waits while another
@@ -96,10 +98,21 @@ func (e *Engine) Client(context.Context) (*client.Client, error) { return e.clie
 // Description names the engine's version, and what a RUN shares with the machine.
 func (e *Engine) Description() string { return e.description }
 
+// Lost tells that the engine process has ended before Close, and what it said.
+func (e *Engine) Lost() error {
+	if !e.lost.Load() && (e.ending.Load() || !e.process.ended()) {
+		return nil
+	}
+	e.process.wait()
+	return fmt.Errorf("the engine process has ended by itself (%v): %s", e.process.status, e.process.stderr.String())
+}
+
 // Close ends the engine: in order if it can be within a few seconds, by force if
 // not. When it returns, no process of the engine is left, and no mount.
 func (e *Engine) Close() error {
 	e.closing.Do(func() {
+		e.lost.Store(e.process.ended())
+		e.ending.Store(true)
 		// The connection's end is what the engine takes as the sign to stop.
 		clientErr := e.client.Close()
 		e.closed = e.process.end(closeTimeout)

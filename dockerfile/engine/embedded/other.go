@@ -28,5 +28,8 @@ func (*Engine) Client(context.Context) (*client.Client, error) { return nil, nil
 // Description is empty.
 func (*Engine) Description() string { return "" }
 
+// Lost returns nothing.
+func (*Engine) Lost() error { return nil }
+
 // Close does nothing.
 func (*Engine) Close() error { return nil }

@@ -170,6 +170,16 @@ func (p *process) end(timeout time.Duration) error {
 	return nil
 }
 
+// ended reports whether the process has ended.
+func (p *process) ended() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // kill ends the process and, since it is the first of its pid namespace, all that
 // it started.
 func (p *process) kill() {

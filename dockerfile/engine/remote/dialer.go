@@ -41,6 +41,7 @@ var Schemes = []string{
 type dialer struct {
 	connect func(context.Context) (net.Conn, error)
 	secured bool // by TLS
+	life    life
 
 	mu  sync.Mutex
 	err error
@@ -107,7 +108,10 @@ func forms() string { return "an address is one of " + strings.Join(Schemes, ", 
 func (d *dialer) dial(ctx context.Context, _ string) (net.Conn, error) {
 	conn, err := d.connect(ctx)
 	d.note(err)
-	return conn, err
+	if err != nil {
+		return nil, err
+	}
+	return &followed{Conn: conn, life: &d.life}, nil
 }
 
 // note remembers how an attempt went.

@@ -32,6 +32,7 @@ type Options struct {
 type Engine struct {
 	client      *client.Client
 	description string
+	life        *life
 }
 
 // Open connects to the daemon at an address and waits until it has answered.
@@ -60,7 +61,8 @@ func Open(ctx context.Context, address string, opts Options) (*Engine, error) {
 	if dial.secured {
 		place += " with TLS"
 	}
-	return &Engine{client: c, description: describe(place, worker)}, nil
+	dial.life.start()
+	return &Engine{client: c, description: describe(place, worker), life: &dial.life}, nil
 }
 
 // Client returns the connection to the daemon.
@@ -69,6 +71,9 @@ func (e *Engine) Client(context.Context) (*client.Client, error) { return e.clie
 // Description names the daemon's address, its version and what it says of how it
 // isolates a RUN.
 func (e *Engine) Description() string { return e.description }
+
+// Lost returns how the connection to the daemon ended, if it did before Close.
+func (e *Engine) Lost() error { return e.life.lost() }
 
 // Close ends the connection; the daemon goes on.
 func (e *Engine) Close() error {

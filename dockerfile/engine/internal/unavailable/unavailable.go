@@ -11,13 +11,30 @@ import (
 // Error says that no engine can be had at an address, and lists everything that
 // stands in the way: not only the first thing found.
 type Error struct {
-	// Address is the address that was asked for; empty for the embedded engine.
+	// Address is the address that was asked for, or several with commas; empty for the
+	// embedded engine.
 	Address string
 	// Missing has a line for each thing that is missing: what it is, and what to
 	// do about it. It is never empty.
 	Missing []string
 	// Err is the cause, where there is one.
 	Err error
+
+	several bool
+}
+
+// Join makes one error of those that several addresses gave.
+func Join(all []*Error) *Error {
+	joined := &Error{several: true}
+	var addresses []string
+	var causes []error
+	for _, e := range all {
+		addresses = append(addresses, e.Address)
+		causes = append(causes, e.Err)
+		joined.Missing = append(joined.Missing, e.Address+": "+strings.Join(e.Missing, "; "))
+	}
+	joined.Address, joined.Err = strings.Join(addresses, ","), errors.Join(causes...)
+	return joined
 }
 
 var _ error = (*Error)(nil)
@@ -25,9 +42,12 @@ var _ error = (*Error)(nil)
 // Error lists what is missing, a line each.
 func (e *Error) Error() string {
 	var text strings.Builder
-	if e.Address == "" {
+	switch {
+	case e.several:
+		text.WriteString("none of the BuildKit engines can be used:")
+	case e.Address == "":
 		text.WriteString("the embedded BuildKit engine cannot run here:")
-	} else {
+	default:
 		text.WriteString("the BuildKit engine at " + e.Address + " cannot be used:")
 	}
 	for _, line := range e.Missing {

@@ -1,0 +1,164 @@
+package acceptance
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pair is two daemons.
+type pair struct {
+	engines [2]engine
+	daemons [2]*exec.Cmd
+}
+
+func startPair(t *testing.T) *pair {
+	t.Helper()
+	p := &pair{}
+	for i := range p.engines {
+		p.engines[i], p.daemons[i] = startBuildkitd(t)
+	}
+	return p
+}
+
+// addresses are those of both, as -buildkit takes them.
+func (p *pair) addresses() string { return p.engines[0].address + "," + p.engines[1].address }
+
+// used is the number of the daemon that solved.
+func (p *pair) used(t *testing.T, o outcome) int {
+	t.Helper()
+	used := -1
+	for i, e := range p.engines {
+		if strings.Contains(o.stdout, " at "+e.address+",") {
+			used = i // the last one that is named
+		}
+	}
+	if used < 0 {
+		t.Fatalf("no engine is named: %v", o)
+	}
+	return used
+}
+
+// Issue "Engines": several addresses. The same application meets the same daemon, in
+// whatever order they are listed; when it is gone the other one is used, with a warning;
+// and when both are gone, that is told of both.
+func TestSeveralDaemons(t *testing.T) {
+	daemons := startPair(t)
+	s := newScene(t, "run", "oci:"+smallBase(t, nil), engine{address: daemons.addresses()})
+	s.step("one", "RUN touch /tmp/x", "USER 7")
+	s.env["CNB_APP_ID"] = "an application"
+	first := daemons.used(t, s.succeed())
+	turned := daemons.engines[1].address + ", " + daemons.engines[0].address
+	if o := s.succeed("-buildkit", turned); daemons.used(t, o) != first || o.stderr != "" {
+		t.Errorf("in another order it is another daemon: %v", o)
+	} else if !strings.Contains(o.stdout, "CACHED") {
+		t.Errorf("the second time is not from the cache: %v", o)
+	}
+
+	check(t, daemons.daemons[first].Process.Kill())
+	_ = daemons.daemons[first].Wait() // killed
+	o := s.succeed()
+	if daemons.used(t, o) == first {
+		t.Errorf("a dead daemon was used: %v", o)
+	}
+	if dead := daemons.engines[first].address; !strings.Contains(o.stderr, "WARNING: the BuildKit engine at "+dead+" is passed over: no connection") {
+		t.Errorf("no warning names %s: %v", dead, o)
+	}
+	check(t, daemons.daemons[1-first].Process.Kill())
+	_ = daemons.daemons[1-first].Wait() // killed
+	s.fail(103, "ERROR: none of the BuildKit engines can be used",
+		"- "+daemons.engines[0].address+": no connection", "- "+daemons.engines[1].address+": no connection")
+}
+
+// A daemon that does not even refuse costs three seconds at most.
+func TestSilentDaemonIsPassedOver(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, as far as the kernel is concerned
+	check(t, err)
+	defer silent.Close()
+	e := buildkitd(t)
+	passed := false
+	for id := 0; !passed && id < 40; id++ {
+		s := newScene(t, "run", "oci:"+smallBase(t, nil), engine{address: "tcp://" + silent.Addr().String() + "," + e.address})
+		s.step("one", "RUN touch /tmp/x", "USER 7")
+		o := s.succeed("-app-id", fmt.Sprint(id))
+		passed = strings.Contains(o.stderr, silent.Addr().String()+" is passed over: ")
+		if o.took > 6*time.Second {
+			t.Errorf("it took %v", o.took)
+		}
+	}
+	if !passed {
+		t.Error("the silent one was never tried")
+	}
+}
+
+// meeting is where RUNs come by: the first one stays, the others may go at once. It
+// tells what they brought.
+func meeting(t *testing.T) (url string, arrived <-chan struct{}, brought func() []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var all []string
+	first, release := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		all = append(all, r.URL.RawQuery)
+		n := len(all)
+		mu.Unlock()
+		if n == 1 {
+			close(first)
+			<-release
+		}
+		_, _ = io.WriteString(w, "go\n") // who has gone needs no answer
+	}))
+	t.Cleanup(func() { close(release); server.Close() })
+	return server.URL, first, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return all
+	}
+}
+
+// Issue "Engines": a build lost with its daemon is retried on the next, with the same
+// build_id. The daemon is killed, or told to end.
+func TestBuildLostWithItsDaemon(t *testing.T) {
+	for name, end := range map[string]func(*exec.Cmd) error{
+		"killed": func(c *exec.Cmd) error { return c.Process.Kill() },
+		"ended":  func(c *exec.Cmd) error { return c.Process.Signal(syscall.SIGTERM) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			daemons := startPair(t)
+			url, arrived, brought := meeting(t)
+			s := newScene(t, "run", "oci:"+smallBase(t, nil), engine{address: daemons.addresses()})
+			s.step("one", "ARG build_id", "RUN echo $build_id >/tmp/id; wget -q -O /dev/null "+url+"/?$build_id", "USER 7")
+			probe := newScene(t, "run", s.base, engine{address: daemons.addresses()})
+			probe.step("one", "RUN touch /tmp/x", "USER 7")
+			first := daemons.used(t, probe.succeed("-app-id", s.path("app")))
+			outcomeOf := start(t, s.command())
+			select {
+			case <-arrived:
+			case <-time.After(20 * time.Second):
+				t.Fatal("nothing runs")
+			}
+			check(t, end(daemons.daemons[first]))
+			o := outcomeOf(30 * time.Second)
+			ids := brought()
+			if o.code != 0 || len(ids) != 2 || ids[0] != ids[1] || ids[0] == "" {
+				t.Fatalf("build ids are %q: %v", ids, o)
+			}
+			if daemons.used(t, o) == first || !strings.Contains(o.stderr, "lost in the midst of the build") {
+				t.Errorf("the other one is not used, or not with a warning: %v", o)
+			}
+			if id := s.files(openLayout(t, s.base[len("oci:"):]))["tmp/id"]; id != ids[0]+"\n" {
+				t.Errorf("the image has the build id %q, and the RUN %q", id, ids[0])
+			}
+			endProcesses(t, url) // a killed daemon could not
+		})
+	}
+}
