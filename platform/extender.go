@@ -36,6 +36,8 @@ type ExtenderInputs struct {
 	AppID string
 	// BuildKitTLS is how a daemon at tcp:// is spoken to.
 	BuildKitTLS BuildKitTLS
+	// Preflight asks only which engine would be used.
+	Preflight bool
 	// StateDir is where the embedded engine keeps its cache.
 	StateDir string
 	// CacheTTL is the age at which unused records of that cache are dropped.
@@ -72,6 +74,7 @@ var extenderProgram = program{
 		{"buildkit-tls-cert", "CNB_BUILDKIT_TLS_CERT", "", "PEM `FILE` with the certificate to show to the daemon", 0, path},
 		{"buildkit-tls-key", "CNB_BUILDKIT_TLS_KEY", "", "PEM `FILE` with that certificate's private key", 0, path},
 		{"buildkit-tls-server-name", "CNB_BUILDKIT_TLS_SERVER_NAME", "", "`NAME` that the daemon's certificate is made out to (default: the host of its address)", 0, text},
+		{"preflight", "CNB_PREFLIGHT", "", "say which engine would be used and how it isolates a RUN, or line by line what is missing (exit code 103); extend nothing", 0, boolean},
 		{"progress", "CNB_PROGRESS", "auto", "how to show what BuildKit does: auto, tty, plain, quiet or rawjson (`HOW`)", 0, text},
 		{"progress-file", "CNB_PROGRESS_FILE", "", "`FILE` or descriptor (/dev/fd/3) that gets the progress; rawjson needs one", 0, path},
 		{"state-dir", "CNB_STATE_DIR", "", "`DIR` of the embedded engine's cache (default: cache/graft in <kaniko-dir> in a container or if that is given, else graft in the user's cache directory)", 0, path},
@@ -114,6 +117,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			BuildKit:           splitList(v.text("buildkit")),
 			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),
+			Preflight:          v.bool("preflight"),
 			CacheTTL:           v.duration("kaniko-cache-ttl"),
 			InContainer:        inContainer(v, c.env),
 			Progress:           v.oneOf("progress", "auto", "tty", "plain", "quiet", "rawjson"),

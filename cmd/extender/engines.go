@@ -48,18 +48,34 @@ func (p *persistent) Apply(ctx context.Context, app dockerfile.Application) (doc
 	}
 }
 
-// open opens an engine. That none can be had is a failure with a code of its own.
+// open opens an engine.
 func (p *persistent) open(ctx context.Context) (engine.Engine, error) {
 	e, err := p.engines.Open(ctx)
-	var unavailable *engine.UnavailableError
-	if errors.As(err, &unavailable) {
-		return nil, platform.WithCode(platform.CodeEngine, err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, withCode(err)
 	}
 	p.log.Infof("Engine: %s", e.Description())
 	return e, nil
+}
+
+// withCode gives the failure to have an engine its exit code: that none can be had is one
+// of its own.
+func withCode(err error) error {
+	var unavailable *engine.UnavailableError
+	if errors.As(err, &unavailable) {
+		return platform.WithCode(platform.CodeEngine, err)
+	}
+	return platform.WithCode(platform.CodeExtend, err)
+}
+
+// preflight tells which engine would be used, or what is missing.
+func preflight(ctx context.Context, in platform.ExtenderInputs) error {
+	description, err := newPool(in).Check(ctx)
+	if err != nil {
+		return withCode(err)
+	}
+	in.Log.Infof("Engine: %s", description)
+	return nil
 }
 
 // newPool makes the engines that the platform asked for.

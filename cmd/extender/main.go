@@ -27,6 +27,9 @@ func main() {
 }
 
 func extend(ctx context.Context, in platform.ExtenderInputs) error {
+	if in.Preflight {
+		return preflight(ctx, in)
+	}
 	progress, closeProgress, err := openProgress(in)
 	if err != nil {
 		return err

@@ -80,12 +80,7 @@ type Options struct {
 func Open(ctx context.Context, address string, opts Options) (Engine, error) {
 	logs.Capture(opts.Log)
 	if address == "" {
-		e, err := embedded.Open(ctx, embedded.Options{
-			StateDir:           opts.StateDir,
-			InsecureRegistries: opts.InsecureRegistries,
-			CacheTTL:           opts.CacheTTL,
-			Log:                opts.Log,
-		})
+		e, err := embedded.Open(ctx, opts.embedded())
 		if err != nil {
 			return nil, err
 		}
@@ -96,4 +91,13 @@ func Open(ctx context.Context, address string, opts Options) (Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+func (o Options) embedded() embedded.Options {
+	return embedded.Options{
+		StateDir:           o.StateDir,
+		InsecureRegistries: o.InsecureRegistries,
+		CacheTTL:           o.CacheTTL,
+		Log:                o.Log,
+	}
 }

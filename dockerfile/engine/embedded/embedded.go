@@ -4,7 +4,6 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -41,15 +40,11 @@ type Engine struct {
 // *engine.UnavailableError.
 func Open(ctx context.Context, opts Options) (*Engine, error) {
 	if !initialised.Load() {
-		return nil, errors.New("embedded.Init was not called: call it first thing in main (in a test: in TestMain)")
+		return nil, errNotInitialised
 	}
-	dir, err := opts.stateDir()
+	dir, requirements, err := prepare(opts)
 	if err != nil {
-		return nil, refuse(err, fmt.Sprintf("no state directory: %v; set HOME or name a directory", err))
-	}
-	requirements := requirementsOf(os.Geteuid())
-	if missing := requirements.missing(dir); len(missing) > 0 {
-		return nil, refuse(nil, missing...)
+		return nil, err
 	}
 	lock, err := lockState(ctx, dir, opts.Log)
 	if err != nil {
@@ -61,6 +56,19 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// prepare finds the state directory, and all that keeps the engine from running.
+func prepare(opts Options) (dir string, req requirements, err error) {
+	dir, err = opts.stateDir()
+	if err != nil {
+		return "", req, refuse(err, fmt.Sprintf("no state directory: %v; set HOME or name a directory", err))
+	}
+	req = requirementsOf(os.Geteuid())
+	if missing := req.missing(dir); len(missing) > 0 {
+		return "", req, refuse(nil, missing...)
+	}
+	return dir, req, nil
 }
 
 func open(ctx context.Context, dir string, lock *os.File, requirements requirements, opts Options) (*Engine, error) {
@@ -147,13 +155,15 @@ func connect(ctx context.Context, conn net.Conn) (*client.Client, error) {
 	return c, nil
 }
 
+// isolation is what a RUN has of its own, in any embedded engine.
+const isolation = "RUN isolated in its own mount, pid, ipc and uts namespaces on the host's network"
+
 func describe(r *readiness) string {
 	identity := "as root"
 	if r.Rootless {
 		identity = "in a user namespace"
 	}
-	return fmt.Sprintf("embedded BuildKit %s %s (%s), RUN isolated in its own mount, pid, ipc and uts namespaces on the host's network",
-		r.Version, identity, r.Snapshotter)
+	return fmt.Sprintf("embedded BuildKit %s %s (%s), %s", r.Version, identity, r.Snapshotter, isolation)
 }
 
 func refuse(err error, missing ...string) error {

@@ -22,6 +22,12 @@ func Open(context.Context, Options) (*Engine, error) {
 	return nil, &unavailable.Error{Missing: []string{"Linux, where this is " + runtime.GOOS}}
 }
 
+// Check answers as Open does.
+func Check(ctx context.Context, opts Options) (string, error) {
+	_, err := Open(ctx, opts)
+	return "", err
+}
+
 // Client returns nothing: no Engine can be opened on this system.
 func (*Engine) Client(context.Context) (*client.Client, error) { return nil, nil }
 

@@ -19,9 +19,9 @@ import (
 	_ "github.com/moby/buildkit/client/connhelper/ssh"
 )
 
-// dialTimeout is shorter than that of the handshake, so that the cause is known when
-// the handshake gives up.
-const dialTimeout = handshakeTimeout - 500*time.Millisecond
+// dialTimeout is how long it may take to connect: less than the daemon's answer may, so
+// that the cause is known when the handshake gives up.
+func (o Options) dialTimeout() time.Duration { return o.Patience * 5 / 6 }
 
 // keepAlive finds out that the machine of a daemon has gone without a word, within
 // half a minute, while nothing is sent because a RUN takes its time.
@@ -49,7 +49,7 @@ type dialer struct {
 
 // newDialer understands an address, and what TLS asks for. Its errors say what an
 // address looks like, or which file is not as it should be.
-func newDialer(address string, security TLS) (*dialer, error) {
+func newDialer(address string, opts Options) (*dialer, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("this is not an address (%w); %s", err, forms())
@@ -60,19 +60,19 @@ func newDialer(address string, security TLS) (*dialer, error) {
 		if path == address || path == "" {
 			return nil, errors.New("the address lacks a path; write unix:///run/buildkit/buildkitd.sock")
 		}
-		return networkDialer("unix", path), nil
+		return networkDialer("unix", path, opts.dialTimeout()), nil
 	case "tcp":
 		host, port, err := net.SplitHostPort(u.Host)
 		if err != nil || port == "" {
 			return nil, errors.New("the address lacks a host or a port; write tcp://host:1234")
 		}
-		d := networkDialer("tcp", u.Host)
-		if security.used() {
-			config, err := security.config(host)
+		d := networkDialer("tcp", u.Host, opts.dialTimeout())
+		if opts.TLS.used() {
+			config, err := opts.TLS.config(host)
 			if err != nil {
 				return nil, err
 			}
-			d.withTLS(config)
+			d.withTLS(config, opts.dialTimeout())
 		}
 		return d, nil
 	case "":
@@ -96,9 +96,9 @@ func newDialer(address string, security TLS) (*dialer, error) {
 	return d, nil
 }
 
-func networkDialer(network, endpoint string) *dialer {
+func networkDialer(network, endpoint string, timeout time.Duration) *dialer {
 	return &dialer{connect: func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}).DialContext(ctx, network, endpoint)
+		return (&net.Dialer{Timeout: timeout, KeepAliveConfig: keepAlive}).DialContext(ctx, network, endpoint)
 	}}
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // handshakeTimeout is how long a daemon may take to answer before it counts as
-// not there.
+// not there, unless another patience is asked for.
 const handshakeTimeout = 3 * time.Second
 
 // Options say how a daemon is reached. The zero value is good for use.
@@ -26,6 +26,8 @@ type Options struct {
 	// TLS is for addresses that begin with tcp://; others are as safe as the socket or
 	// the program that leads there.
 	TLS TLS
+	// Patience is how long the daemon may take to answer. Zero: three seconds.
+	Patience time.Duration
 }
 
 // Engine is a BuildKit daemon that answered.
@@ -36,11 +38,14 @@ type Engine struct {
 }
 
 // Open connects to the daemon at an address and waits until it has answered.
-// See Schemes for the addresses. A daemon that does not answer within three seconds
+// See Schemes for the addresses. A daemon that does not answer in time
 // gives an *engine.UnavailableError that says why, and so does an address that
 // cannot be understood, or files for TLS that cannot be used.
 func Open(ctx context.Context, address string, opts Options) (*Engine, error) {
-	dial, err := newDialer(address, opts.TLS)
+	if opts.Patience == 0 {
+		opts.Patience = handshakeTimeout
+	}
+	dial, err := newDialer(address, opts)
 	if err != nil {
 		return nil, refuse(address, err, err.Error())
 	}
@@ -49,13 +54,13 @@ func Open(ctx context.Context, address string, opts Options) (*Engine, error) {
 		return nil, refuse(address, err, err.Error())
 	}
 	// New only prepares a connection: nothing is known before the daemon answers.
-	worker, err := handshake(ctx, c)
+	worker, err := handshake(ctx, c, opts.Patience)
 	if err != nil {
 		c.Close()
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("waiting for the BuildKit daemon at %s: %w", address, context.Cause(ctx))
 		}
-		return nil, refuse(address, err, explain(err, dial.lastError()))
+		return nil, refuse(address, err, explain(err, dial.lastError(), opts.Patience))
 	}
 	place := address
 	if dial.secured {
@@ -85,8 +90,8 @@ func (e *Engine) Close() error {
 }
 
 // handshake asks for the daemon's workers and returns the one that solves.
-func handshake(ctx context.Context, c *client.Client) (*client.WorkerInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+func handshake(ctx context.Context, c *client.Client, patience time.Duration) (*client.WorkerInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	workers, err := c.ListWorkers(ctx)
 	if err != nil {
@@ -117,7 +122,7 @@ func describe(place string, worker *client.WorkerInfo) string {
 
 // explain turns what the handshake failed with into a line for the user. The
 // error of the connection itself says more than what became of it in gRPC.
-func explain(err, dialErr error) string {
+func explain(err, dialErr error, patience time.Duration) string {
 	code := status.Code(err)
 	var tlsErr *tlsError
 	switch {
@@ -129,7 +134,7 @@ func explain(err, dialErr error) string {
 	case errors.Is(err, errNoWorker):
 		return "the daemon has no worker; start it with one, see its log for why it has none"
 	case code == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("connected, but no answer within %v; is it a buildkitd that listens there, and without TLS?", handshakeTimeout)
+		return fmt.Sprintf("connected, but no answer within %v; is it a buildkitd that listens there, and without TLS?", patience)
 	default:
 		return fmt.Sprintf("connected, but the handshake failed: %v; is it a buildkitd that listens there, and without TLS?", err)
 	}

@@ -64,7 +64,7 @@ func (t TLS) config(host string) (*tls.Config, error) {
 
 // withTLS encrypts the dialer's connections. The handshake is done here and not by
 // gRPC, so that its error is known as it is.
-func (d *dialer) withTLS(config *tls.Config) {
+func (d *dialer) withTLS(config *tls.Config, timeout time.Duration) {
 	plain := d.connect
 	d.secured = true
 	d.connect = func(ctx context.Context) (net.Conn, error) {
@@ -73,7 +73,7 @@ func (d *dialer) withTLS(config *tls.Config) {
 			return nil, err
 		}
 		secured := tls.Client(conn, config)
-		ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errSilentTLS)
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, errSilentTLS)
 		defer cancel()
 		if err := secured.HandshakeContext(ctx); err != nil {
 			conn.Close()
