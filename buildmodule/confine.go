@@ -14,6 +14,8 @@ import (
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
+
+	"github.com/graft-cnb/graft/platform"
 )
 
 // Protection is how the app is kept from being changed by bin/generate.
@@ -36,7 +38,7 @@ type AppChangedError struct {
 }
 
 func (e *AppChangedError) Error() string {
-	return fmt.Sprintf("it changed the app, which it must not: %s %s", e.Path, e.What)
+	return fmt.Sprintf("it changed the app, which it must not: %s %s", platform.Printable(e.Path), e.What)
 }
 
 // confined is a program that runs with the app protected.

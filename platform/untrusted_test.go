@@ -1,0 +1,56 @@
+package platform
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestCheckNesting guards that TOML which would overflow the stack or take all
+// memory is told from TOML that merely has many brackets and dots.
+func TestCheckNesting(t *testing.T) {
+	many := func(s string) string { return strings.Repeat(s, 5000) }
+	for name, c := range map[string]struct {
+		text, says string
+	}{
+		"arrays":                    {"x = 1\na = " + many("["), "line 2"},
+		"tables":                    {"a = " + many("{a="), "line 1"},
+		"key":                       {"\n\n" + many("a.") + "a = 1", "line 3"},
+		"header":                    {"[" + many("a.") + "a]", "line 1"},
+		"after a string":            {"a = \"\"\"\n\\\"\"\"\"\nb = " + many("["), "line 3"},
+		"after a comment":           {"# [\"\na = " + many("["), "line 2"},
+		"after an open string":      {"a = \"[\nb = " + many("["), "line 2"},
+		"many tables":               {many("[[a.b]]\nc.d = [1.5, {e = 'f'}]\n"), ""},
+		"in a string":               {"a = \"" + many("[.{\\\"") + "\"", ""},
+		"in a literal string":       {"a = '" + many("[.{\\") + "'", ""},
+		"in a string of many lines": {"a = '''\n" + many("[.{\n'") + "'''", ""},
+		"in a comment":              {"# " + many("[.{\""), ""},
+		"nothing":                   {"", ""},
+	} {
+		err := CheckNesting([]byte(c.text))
+		switch {
+		case c.says == "" && err != nil:
+			t.Errorf("%s: refused: %v", name, err)
+		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says+" ")):
+			t.Errorf("%s: got %v, want an error about %s", name, err, c.says)
+		}
+	}
+}
+
+// TestPrintable guards that a name cannot pass for another message or reach the
+// terminal's controls, and that usual names stay as they are.
+func TestPrintable(t *testing.T) {
+	for name, want := range map[string]string{
+		"context/a b.ä":   "context/a b.ä",
+		"a\nERROR: b":     `"a\nERROR: b"`,
+		"\x1b[31m":        `"\x1b[31m"`,
+		"\xff":            `"\xff"`,
+		"right\u202eleft": `"right\u202eleft"`,
+	} {
+		if got := Printable(name); got != want {
+			t.Errorf("Printable(%q) is %s, want %s", name, got, want)
+		}
+	}
+	if long := Printable(strings.Repeat("d/", 2000)); len(long) > 300 || !strings.Contains(long, "…") {
+		t.Errorf("a long name is shown as %s", long)
+	}
+}
