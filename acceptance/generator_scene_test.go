@@ -129,6 +129,12 @@ const writeDockerfile = `cp "$CNB_EXTENSION_DIR/good.Dockerfile" "$CNB_OUTPUT_DI
 
 func (g *generation) path(name string) string { return filepath.Join(g.dir, name) }
 
+// write writes a program of the generation.
+func (g *generation) write(name, content string) {
+	g.t.Helper()
+	check(g.t, os.WriteFile(g.path(name), []byte(content), 0o755))
+}
+
 // command is a program on this generation.
 func (g *generation) command(program string, args ...string) *exec.Cmd {
 	argv := append([]string{filepath.Join(programs, program)}, args...)
