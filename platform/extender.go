@@ -42,6 +42,8 @@ type ExtenderInputs struct {
 	StateDir string
 	// CacheTTL is the age at which unused records of that cache are dropped.
 	CacheTTL time.Duration
+	// CacheSize is what that cache may hold after a run, in bytes; 0 for any size.
+	CacheSize int64
 	// InContainer tells whether the extender runs in a platform's container.
 	InContainer bool
 	// Progress is how the engine's progress is shown.
@@ -80,6 +82,7 @@ var extenderProgram = program{
 		{"state-dir", "CNB_STATE_DIR", "", "`DIR` of the embedded engine's cache (default: cache/graft in <kaniko-dir> in a container or if that is given, else graft in the user's cache directory)", 0, path},
 		{"kaniko-dir", "CNB_KANIKO_DIR", "/kaniko", "`DIR` that the platform's restorer shares with the extender", 0, path},
 		{"kaniko-cache-ttl", "CNB_KANIKO_CACHE_TTL", "336h", "`AGE` at which unused records of the cache are dropped", 0, text},
+		{"cache-size", "CNB_CACHE_SIZE", "", "`SIZE` that the embedded engine's cache is brought down to after each run, such as 20GB (default: it is pruned by age alone)", 0, text},
 		{"in-container", "CNB_IN_CONTAINER", "", "say whether this is a platform's container, instead of finding out", 0, boolean},
 		{"insecure-registry", "CNB_INSECURE_REGISTRIES", "", "`HOST` of a registry to speak to without TLS or without verifying it; can be given more than once (in the variable: with commas)", 0, list},
 		inUID, inGID,
@@ -117,6 +120,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			BuildKit:           splitList(v.text("buildkit")),
 			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),
+			CacheSize:          v.size("cache-size"),
 			Preflight:          v.bool("preflight"),
 			CacheTTL:           v.duration("kaniko-cache-ttl"),
 			InContainer:        inContainer(v, c.env),

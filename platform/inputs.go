@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/docker/go-units"
 )
 
 // input is one thing that a platform can tell a program: by flag, else by
@@ -175,6 +177,18 @@ func (v *values) duration(flag string) time.Duration {
 		v.fail(fmt.Errorf("%s: %q is no duration such as 336h or 30m", v.source[flag], v.raw[flag]))
 	}
 	return d
+}
+
+// size is a number of bytes above zero, or 0 when nobody gave one.
+func (v *values) size(flag string) int64 {
+	if !v.given(flag) {
+		return 0
+	}
+	n, err := units.RAMInBytes(v.raw[flag])
+	if err != nil || n <= 0 {
+		v.fail(fmt.Errorf("%s: %q is no size above zero such as 500MB or 20GB", v.source[flag], v.raw[flag]))
+	}
+	return n
 }
 
 // oneOf is a text input that must be one of a few words.

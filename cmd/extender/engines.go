@@ -84,6 +84,7 @@ func newPool(in platform.ExtenderInputs) *engine.Pool {
 		StateDir:           in.StateDir,
 		InsecureRegistries: in.InsecureRegistries,
 		CacheTTL:           in.CacheTTL,
+		CacheSize:          in.CacheSize,
 		TLS:                engine.TLS(in.BuildKitTLS),
 		Log:                func(level slog.Level, message string) { logEngine(in.Log, level, message) },
 	})

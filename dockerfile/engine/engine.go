@@ -60,6 +60,10 @@ type Options struct {
 	// CacheTTL is the age from which the embedded engine drops records of its
 	// cache that nobody used. Zero: it keeps them.
 	CacheTTL time.Duration
+	// CacheSize is the size in bytes that the embedded engine's cache is brought down to
+	// when the engine is closed, by dropping what was not used for longest. Zero: it may
+	// grow.
+	CacheSize int64
 	// TLS is how daemons at tcp:// are spoken to. The zero value: without TLS.
 	TLS TLS
 	// Log receives what the engine has to say: warnings about how it runs, and,
@@ -98,6 +102,7 @@ func (o Options) embedded() embedded.Options {
 		StateDir:           o.StateDir,
 		InsecureRegistries: o.InsecureRegistries,
 		CacheTTL:           o.CacheTTL,
+		CacheSize:          o.CacheSize,
 		Log:                o.Log,
 	}
 }

@@ -19,7 +19,7 @@ func Check(ctx context.Context, opts Options) (description string, err error) {
 	if !initialised.Load() {
 		return "", errNotInitialised
 	}
-	opts.CacheTTL = 0
+	opts.CacheTTL, opts.CacheSize = 0, 0
 	dir, requirements, err := prepare(opts)
 	if err != nil {
 		return "", err

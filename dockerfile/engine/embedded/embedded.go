@@ -83,6 +83,7 @@ func open(ctx context.Context, dir string, lock *os.File, requirements requireme
 			StateDir:           dir,
 			InsecureRegistries: opts.InsecureRegistries,
 			CacheTTL:           opts.CacheTTL,
+			CacheSize:          opts.CacheSize,
 			Verbose:            opts.Log != nil,
 		})
 	}

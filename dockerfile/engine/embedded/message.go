@@ -32,6 +32,7 @@ type order struct {
 	StateDir           string
 	InsecureRegistries []string
 	CacheTTL           time.Duration
+	CacheSize          int64
 	Verbose            bool
 }
 

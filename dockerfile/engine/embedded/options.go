@@ -33,6 +33,9 @@ type Options struct {
 	// CacheTTL is the age from which records that nobody used are dropped. Zero:
 	// they are kept.
 	CacheTTL time.Duration
+	// CacheSize is the size in bytes that the cache has at most when the engine has been
+	// closed. Zero: any.
+	CacheSize int64
 	// Log receives warnings, and what BuildKit logs, the latter at debug level.
 	Log logs.Func
 }

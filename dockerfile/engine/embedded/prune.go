@@ -15,44 +15,63 @@ import (
 )
 
 // BuildKit collects garbage minutes after a build, and an engine rarely lives that
-// long. So it prunes when it ends: not often, and not for long.
+// long. So it prunes when it ends: by age not often, by size every time, since one build
+// can make the cache as large as it likes; and never for long.
 const (
 	pruneInterval = time.Hour
 	pruneTimeout  = time.Second
 )
 
-// prune drops records of the cache that nobody used for the time to live. A failure
-// leaves the cache larger than it should be, which is worth a message and no more.
+// prune drops records of the cache that nobody used for the time to live, and then those
+// that nobody used for longest, until the rest is small enough. A failure leaves the
+// cache larger than it should be, which is worth a message and no more.
 func (s *server) prune() {
-	ttl := s.order.CacheTTL
-	if ttl <= 0 || !s.pruneDue(ttl) {
+	var policy []client.PruneInfo
+	ttl, size := s.order.CacheTTL, s.order.CacheSize
+	byAge := ttl > 0 && s.pruneDue(ttl)
+	if byAge {
+		policy = append(policy, client.PruneInfo{All: true, KeepDuration: ttl})
+	}
+	if size > 0 {
+		policy = append(policy, client.PruneInfo{All: true, MaxUsedSpace: size})
+	}
+	if len(policy) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), pruneTimeout)
-	defer cancel()
-	records := make(chan client.UsageInfo)
-	counted := make(chan int)
-	go func() {
-		n := 0
-		for range records {
-			n++
-		}
-		counted <- n
-	}()
-	err := s.worker.Prune(ctx, records, client.PruneInfo{All: true, KeepDuration: ttl})
-	close(records)
-	n := <-counted
-	if err == nil && n > 0 {
-		err = s.cache.ReleaseUnreferenced(ctx)
-	}
+	n, freed, err := s.pruneBy(policy)
 	if err != nil {
-		s.say.log(slog.LevelDebug, fmt.Sprintf("pruning the cache: %v", err))
+		s.say.log(slog.LevelDebug, fmt.Sprintf("pruning the cache, after %d records: %v", n, err))
 		return // and try again next time
 	}
-	s.say.log(slog.LevelDebug, fmt.Sprintf("pruned %d records of the cache, unused for %v", n, ttl))
+	s.say.log(slog.LevelDebug, fmt.Sprintf("pruned %d records of the cache, %d bytes", n, freed))
+	if !byAge {
+		return
+	}
 	if err := os.WriteFile(pruneMark(s.order.StateDir), nil, 0o600); err != nil {
 		s.say.log(slog.LevelDebug, fmt.Sprintf("noting that the cache was pruned: %v", err))
 	}
+}
+
+// pruneBy prunes by a policy, and returns how many records that took and what they held.
+func (s *server) pruneBy(policy []client.PruneInfo) (n int, freed int64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pruneTimeout)
+	defer cancel()
+	records := make(chan client.UsageInfo)
+	counted := make(chan struct{})
+	go func() {
+		defer close(counted)
+		for record := range records {
+			n++
+			freed += record.Size
+		}
+	}()
+	err = s.worker.Prune(ctx, records, policy...)
+	close(records)
+	<-counted
+	if err == nil && n > 0 {
+		err = s.cache.ReleaseUnreferenced(ctx)
+	}
+	return n, freed, err
 }
 
 // pruneDue reports whether the last pruning was long enough ago.
