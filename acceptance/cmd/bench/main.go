@@ -58,7 +58,7 @@ func run(programs string, pairs int) error {
 			fmt.Sprintf("detector with %d trivial modules / %s", modules, row.name),
 			ratios[len(ratios)/2], ratios[len(ratios)/4], ratios[len(ratios)*3/4])
 	}
-	return nil
+	return benchGenerator(programs, pairs)
 }
 
 // compare runs two commands in turn and gives the ratios of their times, pair by
