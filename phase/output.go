@@ -197,9 +197,6 @@ func checkSize(name string, data []byte) error {
 	if lines := bytes.Count(data, []byte{'\n'}); lines > maxLines {
 		return fmt.Errorf("has %d lines, and the limit is %d", lines, maxLines)
 	}
-	if name == configName {
-		return platform.CheckNesting(data)
-	}
 	return nil
 }
 

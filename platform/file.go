@@ -49,6 +49,9 @@ func ReadTOML(what, path string, v any) (toml.MetaData, error) {
 
 // DecodeTOML is ReadTOML for a file that has been read already.
 func DecodeTOML(what, path string, data []byte, v any) (toml.MetaData, error) {
+	if line, err := checkNesting(data); err != nil {
+		return toml.MetaData{}, &FileError{What: what, Path: path, Line: line, Err: err}
+	}
 	meta, err := toml.NewDecoder(bytes.NewReader(data)).Decode(v)
 	if err == nil {
 		return meta, nil

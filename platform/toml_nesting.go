@@ -9,12 +9,13 @@ import (
 // how many parts a key may have.
 const deepestTOML = 100
 
-// CheckNesting refuses TOML that is nested deeper than anything that a person or
+// checkNesting refuses TOML that is nested deeper than anything that a person or
 // a program writes in earnest: reading it could take all memory, or overflow the
-// stack. It is to be asked before untrusted TOML is decoded; what else is wrong
-// with the text is left to the decoder.
-func CheckNesting(data []byte) error {
-	line, depth, dots := 1, 0, 0
+// stack. It returns the line; what else is wrong with the text is left to the
+// decoder.
+func checkNesting(data []byte) (line int, err error) {
+	line = 1
+	depth, dots := 0, 0
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; c {
 		case '\n':
@@ -41,10 +42,10 @@ func CheckNesting(data []byte) error {
 			dots++
 		}
 		if depth > deepestTOML || dots > deepestTOML {
-			return fmt.Errorf("line %d is nested more than %d levels deep", line, deepestTOML)
+			return line, fmt.Errorf("it is nested more than %d levels deep", deepestTOML)
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // tomlString is the length of the string that data begins with. One that is not
