@@ -102,7 +102,7 @@ func (m *Module) runDetect(ctx context.Context, in Inputs) (Detection, error) {
 	if err != nil {
 		return Detection{}, fmt.Errorf("making a file for a build plan: %w", err)
 	}
-	defer os.RemoveAll(plan) // it may have become a directory
+	defer removePlanFile(plan)
 	vars := m.env(in)
 	if m.API.PathVariables {
 		vars["CNB_PLATFORM_DIR"] = in.PlatformDir
@@ -130,13 +130,23 @@ func (m *Module) runDetect(ctx context.Context, in Inputs) (Detection, error) {
 	return d, nil
 }
 
-// newPlanFile makes an empty file for a build plan.
+// newPlanFile makes an empty file for a build plan, in a directory of its own:
+// what a module leaves beside it goes with it.
 func newPlanFile() (string, error) {
-	f, err := os.CreateTemp(planDir(), "graft-plan-*.toml")
+	dir, err := os.MkdirTemp(planDir(), "graft-detect-")
 	if err != nil {
 		return "", err
 	}
-	return f.Name(), f.Close()
+	plan := filepath.Join(dir, "plan.toml")
+	return plan, os.WriteFile(plan, nil, 0o644)
+}
+
+// removePlanFile removes a build plan with its directory. Looking for what else
+// there is takes longer than removing what must be, so that comes second.
+func removePlanFile(plan string) {
+	if os.Remove(plan) != nil || os.Remove(filepath.Dir(plan)) != nil {
+		os.RemoveAll(filepath.Dir(plan))
+	}
 }
 
 // planDir is where build plans are written: in memory if that is possible and
