@@ -2,7 +2,9 @@ package dockerfile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 // Error is something in a file that an extension generated that cannot be
@@ -50,16 +52,34 @@ func sourceLine(lines []string, number int) string {
 	return lines[number-1]
 }
 
+// longestShown is how many letters of a line are shown: nobody reads further, and
+// a file can be a single line.
+const longestShown = 160
+
 // pointAt shows a line of a file with a caret under each letter of its first
-// word.
+// word. What a terminal could take for a command is replaced.
 func pointAt(number int, line string) string {
-	line = strings.ReplaceAll(strings.TrimRight(line, " \t\r\n"), "\t", " ")
-	text := strings.TrimLeft(line, " ")
-	word := len([]rune(text))
-	if end := strings.IndexByte(text, ' '); end >= 0 {
-		word = len([]rune(text[:end]))
+	shown := []rune(strings.TrimRight(line, " \t\r\n"))
+	if len(shown) > longestShown {
+		shown = append(shown[:longestShown:longestShown], '…')
+	}
+	for i, r := range shown {
+		switch {
+		case r == '\t':
+			shown[i] = ' '
+		case !unicode.IsPrint(r):
+			shown[i] = unicode.ReplacementChar
+		}
+	}
+	indent := 0
+	for indent < len(shown) && shown[indent] == ' ' {
+		indent++
+	}
+	word := slices.Index(shown[indent:], ' ')
+	if word < 0 {
+		word = len(shown) - indent
 	}
 	margin := fmt.Sprintf("%4d | ", number)
-	return fmt.Sprintf("%s%s\n%s| %s%s", margin, line, strings.Repeat(" ", len(margin)-2),
-		strings.Repeat(" ", len(line)-len(text)), strings.Repeat("^", max(1, word)))
+	return fmt.Sprintf("%s%s\n%s| %s%s", margin, string(shown), strings.Repeat(" ", len(margin)-2),
+		strings.Repeat(" ", indent), strings.Repeat("^", max(1, word)))
 }

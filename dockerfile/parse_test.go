@@ -163,3 +163,12 @@ func FuzzExtendConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestShownLineIsHarmless guards that a line of an untrusted file neither floods
+// a log nor reaches a terminal's controls.
+func TestShownLineIsHarmless(t *testing.T) {
+	_, err := parseText(KindRun, "FROM debian\nNONSENSE\x1b[31m"+strings.Repeat("x", 100000)+"\n")
+	if err == nil || len(err.Error()) > 3000 || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("got %d bytes: %.300q", len(err.Error()), err)
+	}
+}
