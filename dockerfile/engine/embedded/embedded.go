@@ -4,7 +4,9 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -51,6 +53,11 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	e, err := open(ctx, dir, lock, requirements, opts)
+	if errors.Is(err, errCrashed) {
+		// It has left the mark of use: this time it looks more thoroughly at what it opens.
+		opts.Log.Write(slog.LevelDebug, fmt.Sprintf("starting the engine once more: %v", err))
+		e, err = open(ctx, dir, lock, requirements, opts)
+	}
 	if err != nil {
 		lock.Close()
 		return nil, err

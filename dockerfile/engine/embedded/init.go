@@ -89,6 +89,9 @@ func serve(o order, say *messenger) error {
 	if err := ownRuncDir(o.StateDir); err != nil {
 		return err
 	}
+	if err := reviveState(o.StateDir, say); err != nil {
+		return err
+	}
 	conn, err := fileConn(os.NewFile(connectionFD, "program"))
 	if err != nil {
 		return err
@@ -98,7 +101,13 @@ func serve(o order, say *messenger) error {
 		return err
 	}
 	say.send(message{Ready: &s.readiness})
-	return s.serve(newListener(conn))
+	if err := s.serve(newListener(conn)); err != nil {
+		return err
+	}
+	if !s.closed {
+		return nil // cut off
+	}
+	return leaveState(o.StateDir)
 }
 
 // detach sheds what the process has from the user who started the program

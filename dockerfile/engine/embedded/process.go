@@ -149,11 +149,15 @@ func (p *process) begin(ctx context.Context, o order) (*readiness, error) {
 			return nil, fmt.Errorf("starting the embedded engine: %s", msg.Failed)
 		}
 		p.wait()
-		return nil, fmt.Errorf("the embedded engine ended at once (%v): %s", p.status, p.stderr.String())
+		return nil, fmt.Errorf("%w (%v): %s; if its state directory is damaged, remove it", errCrashed, p.status, p.stderr.String())
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for the embedded engine to start: %w", context.Cause(ctx))
 	}
 }
+
+// errCrashed says that the engine process has ended before it was ready, and could not
+// say why.
+var errCrashed = errors.New("the embedded engine ended at once")
 
 // end waits for the process to end by itself, and kills it if it does not.
 func (p *process) end(timeout time.Duration) error {
@@ -242,10 +246,11 @@ func environment(dir string) []string {
 	return env
 }
 
-// tail keeps the last lines of a text.
+// tail keeps the last lines of a text, and the one that says why a program crashed.
 type tail struct {
 	mu    sync.Mutex
 	lines [][]byte
+	crash string
 }
 
 const tailLines = 20
@@ -253,6 +258,11 @@ const tailLines = 20
 func (t *tail) add(line []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for _, beginning := range []string{"panic: ", "fatal error: "} {
+		if t.crash == "" && bytes.HasPrefix(line, []byte(beginning)) {
+			t.crash = string(line)
+		}
+	}
 	t.lines = append(t.lines, bytes.Clone(line))
 	if len(t.lines) > tailLines {
 		t.lines = t.lines[1:]
@@ -262,6 +272,9 @@ func (t *tail) add(line []byte) {
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.crash != "" {
+		return t.crash + " (the debug log has more)"
+	}
 	if len(t.lines) == 0 {
 		return "it said nothing"
 	}

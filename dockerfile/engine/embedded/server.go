@@ -39,6 +39,7 @@ type server struct {
 	cache      solver.CacheManager
 	stop       context.CancelFunc
 	readiness  readiness
+	closed     bool // in order
 }
 
 // newServer opens the state directory's databases and puts a BuildKit together.
@@ -135,6 +136,7 @@ func (s *server) close() error {
 	if err := s.controller.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("closing the state directory %s: %w", s.order.StateDir, err)
 	}
+	s.closed = true
 	return nil
 }
 
