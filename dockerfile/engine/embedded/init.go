@@ -135,7 +135,12 @@ func detach() error {
 // ownProc takes the process's mount namespace out of the machine's, and mounts the
 // /proc that belongs to its pid namespace.
 func ownProc() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
+	if errors.Is(err, unix.EINVAL) {
+		// The kernel refuses nobody this way: there is no mount to change.
+		return refuse(err, "the directory that is / here is no mount point, as in a plain chroot, so the engine's mounts could not be kept from the machine: bind-mount the directory to itself before chroot (mount --bind DIR DIR), or use a container")
+	}
+	if err != nil {
 		return refuse(err, mountRefused("/", err))
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
