@@ -30,6 +30,8 @@ type ExtenderInputs struct {
 	Base string
 	// Outputs are destinations of the whole image besides <extended>.
 	Outputs []string
+	// LayerCompression is the form of added layers: "uncompressed" or "gzip".
+	LayerCompression string
 	// BuildKit are the addresses of BuildKit daemons; none for the embedded engine.
 	BuildKit []string
 	// AppID is what decides the order in which these are tried.
@@ -70,6 +72,7 @@ var extenderProgram = program{
 		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build or run (`KIND`)", 12, text},
 		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, or oci:DIR for an OCI image layout", 0, text},
 		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
+		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
 		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock, or several with commas, of which the first that answers is used, in the order of <app-id>; without one the extender brings its own engine", 0, text},
 		{"app-id", "CNB_APP_ID", "", "`NAME` of the application, so that it meets the same daemon and its warm cache each time (default: <app>, which tells nothing where every application has the same directory)", 0, text},
 		{"buildkit-tls-ca", "CNB_BUILDKIT_TLS_CA", "", "PEM `FILE` with the authority that signed the certificate of the daemon at tcp://; this or another of these four switches TLS on", 0, path},
@@ -117,6 +120,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Kind:               v.oneOf("kind", "build", "run"),
 			Base:               v.text("base"),
 			Outputs:            outputs(v),
+			LayerCompression:   v.oneOf("layer-compression", "uncompressed", "gzip"),
 			BuildKit:           splitList(v.text("buildkit")),
 			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),

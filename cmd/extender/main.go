@@ -14,6 +14,7 @@ import (
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/result"
 	"github.com/graft-cnb/graft/phase"
 	"github.com/graft-cnb/graft/platform"
 )
@@ -39,6 +40,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		InsecureRegistries: in.InsecureRegistries,
 		Progress:           progress,
 		Epoch:              in.Epoch,
+		LayerCompression:   result.Compression(in.LayerCompression),
 		Warn:               in.Log.Warnf,
 		Info:               in.Log.Infof,
 		Debug:              in.Log.Debugf,

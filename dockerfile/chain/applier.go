@@ -64,6 +64,9 @@ type Applier struct {
 	// That makes the layers of deterministic Dockerfiles the same in every cold
 	// run, and costs a pass over them.
 	RewriteTimestamps bool
+	// LayerCompression is the form of added layers, wherever they go. Empty:
+	// uncompressed.
+	LayerCompression result.Compression
 	// TempDir is for what has no better place: layers on their way to a registry.
 	// Empty: the system's.
 	TempDir string

@@ -28,15 +28,17 @@ type receiver struct {
 	dir  string
 	base *base.Image
 	have map[digest.Digest]bool
+	// form is that of the blobs which added gives.
+	form result.Compression
 }
 
 // newReceiver keeps what arrives in a directory of the stage.
-func newReceiver(dir string, b *base.Image) (*receiver, error) {
+func newReceiver(dir string, b *base.Image, form result.Compression) (*receiver, error) {
 	store, err := contentlocal.NewStore(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make a place for added layers: %w", err)
 	}
-	r := &receiver{Store: store, dir: dir, base: b, have: map[digest.Digest]bool{}}
+	r := &receiver{Store: store, dir: dir, base: b, have: map[digest.Digest]bool{}, form: form}
 	for _, l := range b.Manifest.Layers {
 		r.have[digest.Digest(l.Digest.String())] = true
 	}
@@ -113,7 +115,7 @@ func (r *receiver) layer(ctx context.Context, desc ocispecs.Descriptor, diffID d
 			return result.Layer{}, err
 		}
 	}
-	if err := l.Normalize(ctx); err != nil {
+	if err := l.Normalize(ctx, r.form); err != nil {
 		return result.Layer{}, err
 	}
 	return l, nil

@@ -72,7 +72,7 @@ func export(t *testing.T, r *receiver, layers []ocispecs.Descriptor, diffIDs []d
 // them.
 func TestReceiverHasTheBaseAlready(t *testing.T) {
 	b := testBase(t)
-	r, err := newReceiver(t.TempDir(), b)
+	r, err := newReceiver(t.TempDir(), b, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestReceiverHasTheBaseAlready(t *testing.T) {
 // order. An engine that does otherwise is found out.
 func TestReceiverChecksTheLayersOfTheBase(t *testing.T) {
 	b := testBase(t)
-	r, err := newReceiver(t.TempDir(), b)
+	r, err := newReceiver(t.TempDir(), b, "")
 	if err != nil {
 		t.Fatal(err)
 	}

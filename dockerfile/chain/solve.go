@@ -47,7 +47,7 @@ func (r *run) solve(ctx context.Context, stage *result.Stage, draft *plan) (*pla
 	if err != nil {
 		return nil, nil, err
 	}
-	in, err := newReceiver(filepath.Join(stage.Path(), "received"), r.base)
+	in, err := newReceiver(filepath.Join(stage.Path(), "received"), r.base, r.LayerCompression)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -110,9 +110,14 @@ func finish(ctx context.Context, run func() (*client.SolveResponse, error)) (*cl
 // credentials through the session, and where the layers go. done removes what
 // was fetched meanwhile.
 func (r *run) solveOpt(draft *plan, in *receiver, stage *result.Stage) (_ *client.SolveOpt, done func(), err error) {
+	compression := r.LayerCompression
+	if compression == "" {
+		compression = result.Uncompressed
+	}
+	// Not forced: that would have the engine fetch and pack the base's layers too.
 	attrs := map[string]string{
 		"tar":                                   "false",
-		string(exptypes.OptKeyLayerCompression): "uncompressed",
+		string(exptypes.OptKeyLayerCompression): string(compression),
 		string(exptypes.OptKeyOCITypes):         "true",
 	}
 	if r.RewriteTimestamps {

@@ -1,6 +1,7 @@
 package result
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,24 @@ import (
 
 // ErrDamaged is wrapped when an added layer is not what its descriptor says.
 var ErrDamaged = errors.New("layer is damaged")
+
+// Compression is the form of the blobs of added layers. The base's layers keep
+// theirs.
+type Compression string
+
+// The forms that consumers of <extended> read. The zero value means Uncompressed,
+// since whoever consumes the layers packs them anew.
+const (
+	Uncompressed Compression = "uncompressed"
+	Gzip         Compression = "gzip"
+)
+
+func (c Compression) mediaType() types.MediaType {
+	if c == Gzip {
+		return types.OCILayer
+	}
+	return types.OCIUncompressedLayer
+}
 
 // Layer is a layer that was added to the base: a blob in a file.
 type Layer struct {
@@ -50,35 +69,62 @@ func (l *Layer) descriptor() v1.Descriptor {
 	return v1.Descriptor{MediaType: l.Type, Digest: l.Blob, Size: l.Bytes}
 }
 
-// Normalize makes the layer one that every consumer of an extended image reads:
-// a plain or gzip tar file stays, anything else that can be unpacked (zstd)
-// becomes a plain tar file beside the blob.
-func (l *Layer) Normalize(ctx context.Context) error {
-	switch l.Type {
-	case types.OCILayer, types.OCIUncompressedLayer:
-		return nil
-	case types.DockerLayer, types.DockerUncompressedLayer:
-		l.Type = ociLayer(l.Type)
-		return nil
-	case types.OCILayerZStd:
+// Normalize brings the layer into the form in which added layers are handed
+// over, which consumers of an extended image read: a tar file, plain or gzip. An
+// engine may send another form than it was asked for, since it keeps a layer as
+// it was first made; then a file in the right one is written beside the blob.
+func (l *Layer) Normalize(ctx context.Context, want Compression) error {
+	have := ociLayer(l.Type)
+	switch have {
+	case types.OCILayer, types.OCIUncompressedLayer, types.OCILayerZStd:
 	default:
 		return fmt.Errorf("the engine made a layer of media type %q, which no consumer of an extended image reads; set its compression to gzip or uncompressed", l.Type)
 	}
-	plain := l.Path + ".tar"
-	out, err := os.OpenFile(plain, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if have == want.mediaType() {
+		l.Type = have
+		return nil
+	}
+	path := l.Path + ".repacked"
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	sum := sha256.New()
-	n, err := l.unpack(ctx, io.MultiWriter(out, sum))
+	n, err := l.repack(ctx, io.MultiWriter(out, sum), want)
 	if cerr := out.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
-		return fmt.Errorf("unpack layer %s: %w", l.Blob, err)
+		return fmt.Errorf("repack layer %s as %s: %w", l.Blob, want, err)
 	}
-	l.Path, l.Bytes, l.Type, l.Blob = plain, n, types.OCIUncompressedLayer, toHash(sum)
+	l.Path, l.Bytes, l.Type, l.Blob = path, n, want.mediaType(), toHash(sum)
 	return nil
+}
+
+// repack writes the layer's tar file in another form, and tells how long that is.
+// The compressor is the one of BuildKit: who compresses makes no difference.
+func (l *Layer) repack(ctx context.Context, w io.Writer, want Compression) (int64, error) {
+	if want != Gzip {
+		return l.unpack(ctx, w)
+	}
+	counter := &countWriter{w: w}
+	z := gzip.NewWriter(counter)
+	if _, err := l.unpack(ctx, z); err != nil {
+		return 0, err
+	}
+	err := z.Close()
+	return counter.n, err
+}
+
+type countWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // unpack writes the layer's tar file.

@@ -228,7 +228,7 @@ func TestConfigurationMustFitTheLayers(t *testing.T) {
 func TestZstdLayersAreUnpacked(t *testing.T) {
 	plain := tarOf(t, "some content")
 	l := newLayer(t, plain, types.OCILayerZStd)
-	if err := l.Normalize(t.Context()); err != nil {
+	if err := l.Normalize(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(l.Path)
@@ -236,7 +236,7 @@ func TestZstdLayersAreUnpacked(t *testing.T) {
 		t.Errorf("%+v %v", l, err)
 	}
 	odd := result.Layer{Type: "application/x-odd"}
-	if err := odd.Normalize(t.Context()); err == nil || !strings.Contains(err.Error(), "application/x-odd") {
+	if err := odd.Normalize(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "application/x-odd") {
 		t.Errorf("odd media type: %v", err)
 	}
 }
