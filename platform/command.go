@@ -107,7 +107,7 @@ func (p program) app(world World) *cli.App {
 		switch in.kind {
 		case boolean:
 			app.Flags = append(app.Flags, &cli.BoolFlag{Name: in.flag})
-		case list:
+		case list, lines:
 			app.Flags = append(app.Flags, &cli.StringSliceFlag{Name: in.flag})
 		default:
 			app.Flags = append(app.Flags, &cli.StringFlag{Name: in.flag})
@@ -160,7 +160,7 @@ func (c contextFlags) value(in input) (string, []string) {
 	switch in.kind {
 	case boolean:
 		return fmt.Sprint(c.Bool(in.flag)), nil
-	case list:
+	case list, lines:
 		return "", c.StringSlice(in.flag)
 	}
 	return c.String(in.flag), nil

@@ -32,6 +32,8 @@ type ExtenderInputs struct {
 	Outputs []string
 	// LayerCompression is the form of added layers: "uncompressed" or "gzip".
 	LayerCompression string
+	// Secrets are what RUN --mount=type=secret may ask for, by id.
+	Secrets map[string][]byte
 	// BuildKit are the addresses of BuildKit daemons; none for the embedded engine.
 	BuildKit []string
 	// AppID is what decides the order in which these are tried.
@@ -73,6 +75,7 @@ var extenderProgram = program{
 		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, or oci:DIR for an OCI image layout", 0, text},
 		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
 		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
+		{"secret", "CNB_SECRETS", "", "`SECRET` that a RUN --mount=type=secret,id=ID may read: id=ID,src=FILE or id=ID,env=VARIABLE; can be given more than once (in the variable: one on each line)", 0, lines},
 		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock, or several with commas, of which the first that answers is used, in the order of <app-id>; without one the extender brings its own engine", 0, text},
 		{"app-id", "CNB_APP_ID", "", "`NAME` of the application, so that it meets the same daemon and its warm cache each time (default: <app>, which tells nothing where every application has the same directory)", 0, text},
 		{"buildkit-tls-ca", "CNB_BUILDKIT_TLS_CA", "", "PEM `FILE` with the authority that signed the certificate of the daemon at tcp://; this or another of these four switches TLS on", 0, path},
@@ -121,6 +124,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Base:               v.text("base"),
 			Outputs:            outputs(v),
 			LayerCompression:   v.oneOf("layer-compression", "uncompressed", "gzip"),
+			Secrets:            secrets(v, c.env),
 			BuildKit:           splitList(v.text("buildkit")),
 			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),

@@ -31,6 +31,9 @@ const (
 	path
 	boolean
 	list
+	// lines is a list whose items may have commas in them; a variable has one on
+	// each line.
+	lines
 )
 
 // from is the same input for a program that has it since another version.
@@ -84,7 +87,7 @@ func resolve(api API, inputs []input, flags flagValues, env func(string) string)
 		case api.minor >= in.since && in.variable != "" && env(in.variable) != "":
 			v.source[in.flag] = in.variable
 			v.raw[in.flag] = env(in.variable)
-			v.many[in.flag] = splitList(env(in.variable))
+			v.many[in.flag] = in.split(env(in.variable))
 		default:
 			v.raw[in.flag] = in.def
 		}
@@ -99,9 +102,19 @@ type flagValues interface {
 	value(in input) (string, []string)
 }
 
-func splitList(s string) []string {
+// split takes the value of a variable apart that stands for several flags.
+func (in input) split(s string) []string {
+	if in.kind == lines {
+		return splitAt(s, "\n")
+	}
+	return splitList(s)
+}
+
+func splitList(s string) []string { return splitAt(s, ",") }
+
+func splitAt(s, separator string) []string {
 	var out []string
-	for _, part := range strings.Split(s, ",") {
+	for _, part := range strings.Split(s, separator) {
 		if part = strings.TrimSpace(part); part != "" {
 			out = append(out, part)
 		}

@@ -38,6 +38,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	applier := &persistent{engines: newPool(in), log: in.Log, applier: chain.Applier{
 		Keychain:           in.Keychain,
 		InsecureRegistries: in.InsecureRegistries,
+		Secrets:            in.Secrets,
 		Progress:           progress,
 		Epoch:              in.Epoch,
 		LayerCompression:   result.Compression(in.LayerCompression),

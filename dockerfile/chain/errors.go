@@ -62,7 +62,7 @@ func (r *run) explain(ctx context.Context, err error, out *output) error {
 	}
 	var exit *gwpb.ExitError
 	if !errors.As(err, &exit) {
-		return s.problem(line, cause(err), err)
+		return s.problem(line, cause(err)+missingSecret(err), err)
 	}
 	problem := fmt.Sprintf("the command failed with exit code %d", exit.ExitCode)
 	if exit.ExitCode == gwpb.UnknownExitStatus {
@@ -74,6 +74,15 @@ func (r *run) explain(ctx context.Context, err error, out *output) error {
 		run.Output = out.tail(vertex.Digest)
 	}
 	return run
+}
+
+// missingSecret says what to do about a secret that a RUN requires and that was
+// not given; about anything else it says nothing.
+func missingSecret(err error) string {
+	if msg := err.Error(); strings.Contains(msg, "secret ") && strings.Contains(msg, "not found") {
+		return "; give it with -secret id=ID,src=FILE or -secret id=ID,env=VARIABLE"
+	}
+	return ""
 }
 
 // locateSolve finds the Dockerfile and the line that an engine's error is about.
