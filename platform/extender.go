@@ -34,6 +34,8 @@ type ExtenderInputs struct {
 	LayerCompression string
 	// Secrets are what RUN --mount=type=secret may ask for, by id.
 	Secrets map[string][]byte
+	// Proxy are the proxy variables of the environment, by name; a RUN sees them.
+	Proxy map[string]string
 	// BuildKit are the addresses of BuildKit daemons; none for the embedded engine.
 	BuildKit []string
 	// AppID is what decides the order in which these are tried.
@@ -96,6 +98,7 @@ var extenderProgram = program{
 	},
 	variables: [][2]string{
 		{"CNB_REGISTRY_AUTH", "JSON object, registry to Authorization header (default: the docker config file, else anonymous)"},
+		{"HTTP_PROXY, HTTPS_PROXY, FTP_PROXY, ALL_PROXY, NO_PROXY", "and in lower case: used for registries, and seen by each RUN; never part of the image or the cache"},
 		{"SOURCE_DATE_EPOCH", "seconds since 1970 that the extended image's config carries as its time (default: a fixed date)"},
 	},
 	examples: []string{
@@ -125,6 +128,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Outputs:            outputs(v),
 			LayerCompression:   v.oneOf("layer-compression", "uncompressed", "gzip"),
 			Secrets:            secrets(v, c.env),
+			Proxy:              proxy(c.env),
 			BuildKit:           splitList(v.text("buildkit")),
 			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),

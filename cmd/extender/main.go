@@ -39,6 +39,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		Keychain:           in.Keychain,
 		InsecureRegistries: in.InsecureRegistries,
 		Secrets:            in.Secrets,
+		Proxy:              in.Proxy,
 		Progress:           progress,
 		Epoch:              in.Epoch,
 		LayerCompression:   result.Compression(in.LayerCompression),

@@ -54,6 +54,9 @@ type Applier struct {
 	InsecureRegistries []string
 	// Secrets are what `RUN --mount=type=secret` may ask for, by id.
 	Secrets map[string][]byte
+	// Proxy are proxy variables (HTTP_PROXY and the like) that every RUN sees. They
+	// are in no image, and no key of the cache depends on them.
+	Proxy map[string]string
 	// Progress is the display of what the engine does.
 	Progress Progress
 	// Epoch dates configuration and history, and the directories that WORKDIR and

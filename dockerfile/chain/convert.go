@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -188,6 +189,8 @@ func (r *run) inputs(ctx context.Context, env environment, p *plan, s *step, com
 // only for a Dockerfile that asks.
 func (r *run) args(ctx context.Context, env environment, p *plan, s *step, commands []instructions.Command) (map[string]string, error) {
 	args := map[string]string{"SOURCE_DATE_EPOCH": strconv.FormatInt(r.epoch.Unix(), 10)}
+	// BuildKit gives these to a RUN apart from its environment.
+	maps.Copy(args, r.Proxy)
 	for _, a := range s.Args {
 		args[a.Name] = a.Value
 	}

@@ -129,6 +129,9 @@ func (r *run) solveOpt(draft *plan, in *receiver, stage *result.Stage) (_ *clien
 		LocalMounts: map[string]fsutil.FS{},
 		OCIStores:   map[string]content.Store{},
 		Session:     []session.Attachable{newCredentials(r.Keychain)},
+		// Not recorded in the engine's history of builds, which would hold the
+		// graph, and in it the proxies with their passwords.
+		Internal: true,
 	}
 	if len(r.Secrets) > 0 {
 		opt.Session = append(opt.Session, secretsprovider.FromMap(r.Secrets))
