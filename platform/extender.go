@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -36,6 +37,10 @@ type ExtenderInputs struct {
 	Secrets map[string][]byte
 	// Proxy are the proxy variables of the environment, by name; a RUN sees them.
 	Proxy map[string]string
+	// RegistryCA are further certificates to trust registries by.
+	RegistryCA []*x509.Certificate
+	// RunCA are certificates (PEM) that every RUN finds.
+	RunCA []byte
 	// BuildKit are the addresses of BuildKit daemons; none for the embedded engine.
 	BuildKit []string
 	// AppID is what decides the order in which these are tried.
@@ -78,6 +83,8 @@ var extenderProgram = program{
 		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
 		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
 		{"secret", "CNB_SECRETS", "", "`SECRET` that a RUN --mount=type=secret,id=ID may read: id=ID,src=FILE or id=ID,env=VARIABLE; can be given more than once (in the variable: one on each line)", 0, lines},
+		{"registry-ca", "CNB_REGISTRY_CA", "", "`FILE` with certificates (PEM) of authorities that registries have theirs from, beside those that the system knows", 0, path},
+		{"ca-cert", "CNB_CA_CERT", "", "`FILE` with certificates (PEM) for each RUN, instead of those of the image: mounted while it runs, with SSL_CERT_FILE, CURL_CA_BUNDLE and the like naming it; never part of the image", 0, path},
 		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock, or several with commas, of which the first that answers is used, in the order of <app-id>; without one the extender brings its own engine", 0, text},
 		{"app-id", "CNB_APP_ID", "", "`NAME` of the application, so that it meets the same daemon and its warm cache each time (default: <app>, which tells nothing where every application has the same directory)", 0, text},
 		{"buildkit-tls-ca", "CNB_BUILDKIT_TLS_CA", "", "PEM `FILE` with the authority that signed the certificate of the daemon at tcp://; this or another of these four switches TLS on", 0, path},
@@ -129,6 +136,8 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			LayerCompression:   v.oneOf("layer-compression", "uncompressed", "gzip"),
 			Secrets:            secrets(v, c.env),
 			Proxy:              proxy(c.env),
+			RegistryCA:         certificates(v),
+			RunCA:              runCertificates(v),
 			BuildKit:           splitList(v.text("buildkit")),
 			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),

@@ -40,6 +40,8 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		InsecureRegistries: in.InsecureRegistries,
 		Secrets:            in.Secrets,
 		Proxy:              in.Proxy,
+		RegistryCA:         in.RegistryCA,
+		RunCA:              in.RunCA,
 		Progress:           progress,
 		Epoch:              in.Epoch,
 		LayerCompression:   result.Compression(in.LayerCompression),

@@ -2,12 +2,14 @@ package base
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -43,6 +45,9 @@ type Options struct {
 	// InsecureRegistries are hosts, with port if any, that are spoken to over
 	// plain HTTP, or over TLS whose certificate is not checked.
 	InsecureRegistries []string
+	// RootCAs are certificates that a registry may have its own from, beside those
+	// that the system knows.
+	RootCAs []*x509.Certificate
 	// Platform picks one image of an index. Nil: linux on this machine's
 	// architecture.
 	Platform *ocispecs.Platform
@@ -75,6 +80,14 @@ type Image struct {
 
 	image     v1.Image
 	reference name.Reference
+	// private tells that the registry is known by one of RootCAs only.
+	private atomic.Bool
+}
+
+// Pullable tells whether an engine can pull the image by Name, given credentials:
+// it lies in a registry that anybody can speak to.
+func (i *Image) Pullable() bool {
+	return i.reference != nil && !i.Insecure && !i.private.Load()
 }
 
 // Open reads the metadata of the base that source names: "oci:DIR", or else a

@@ -3,6 +3,7 @@ package base
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,11 +20,14 @@ func openRegistry(ctx context.Context, source string, opts Options) (*Image, err
 	if err != nil {
 		return nil, err
 	}
+	img := &Image{Insecure: insecure(ref, opts.InsecureRegistries), reference: ref}
+	if opts.Transport == nil {
+		opts.Transport = transportFor(ref, opts, func() { img.private.Store(true) })
+	}
 	desc, err := remote.Get(ref, RemoteOptions(ctx, ref, opts)...)
 	if err != nil {
 		return nil, explain(ref, err)
 	}
-	img := &Image{Insecure: insecure(ref, opts.InsecureRegistries), reference: ref}
 	switch {
 	case desc.MediaType.IsIndex():
 		index, err := desc.ImageIndex()
@@ -79,17 +83,51 @@ func RemoteOptions(ctx context.Context, ref name.Reference, opts Options) []remo
 		out = append(out, remote.WithAuthFromKeychain(opts.Keychain))
 	}
 	rt := opts.Transport
-	if rt == nil && insecure(ref, opts.InsecureRegistries) {
-		if t, ok := remote.DefaultTransport.(*http.Transport); ok {
-			clone := t.Clone()
-			clone.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by name
-			rt = clone
-		}
+	if rt == nil {
+		rt = transportFor(ref, opts, func() {})
 	}
-	if rt != nil {
-		out = append(out, remote.WithTransport(rt))
+	return append(out, remote.WithTransport(rt))
+}
+
+// transportFor carries requests about ref. It calls private when a server's
+// certificate leads to one of opts.RootCAs.
+func transportFor(ref name.Reference, opts Options, private func()) http.RoundTripper {
+	t, ok := remote.DefaultTransport.(*http.Transport)
+	if !ok {
+		return remote.DefaultTransport
 	}
-	return out
+	switch {
+	case insecure(ref, opts.InsecureRegistries):
+		t = t.Clone()
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by name
+	case len(opts.RootCAs) > 0:
+		t = t.Clone()
+		t.TLSClientConfig = tlsConfig(opts.RootCAs, private)
+	}
+	return t
+}
+
+// tlsConfig trusts what the system trusts, and roots.
+func tlsConfig(roots []*x509.Certificate, private func()) *tls.Config {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	for _, c := range roots {
+		pool.AddCert(c)
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		RootCAs:    pool,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			for _, chain := range state.VerifiedChains {
+				if slices.ContainsFunc(roots, chain[len(chain)-1].Equal) {
+					private()
+				}
+			}
+			return nil
+		},
+	}
 }
 
 // insecure tells whether the registry of ref was named as insecure.
@@ -101,6 +139,11 @@ func insecure(ref name.Reference, registries []string) bool {
 
 // explain says what a registry's refusal means and what to try.
 func explain(ref name.Reference, err error) error {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("registry %s has a certificate of an authority that is not known here; name that one's with -registry-ca: %w",
+			ref.Context().RegistryStr(), err)
+	}
 	var te *transport.Error
 	if !errors.As(err, &te) {
 		return fmt.Errorf("ask registry %s: %w", ref.Context().RegistryStr(), err)

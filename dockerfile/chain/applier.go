@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,13 @@ type Applier struct {
 	// Proxy are proxy variables (HTTP_PROXY and the like) that every RUN sees. They
 	// are in no image, and no key of the cache depends on them.
 	Proxy map[string]string
+	// RunCA are certificates (PEM) that every RUN finds in a file, named by the
+	// usual variables. They are in no image, and no key of the cache depends on
+	// their content; whether there are any is part of it.
+	RunCA []byte
+	// RegistryCA are certificates that registries may have theirs from, beside those
+	// that the system knows. Images from there reach the engine through the session.
+	RegistryCA []*x509.Certificate
 	// Progress is the display of what the engine does.
 	Progress Progress
 	// Epoch dates configuration and history, and the directories that WORKDIR and
@@ -104,7 +112,7 @@ func (a *Applier) Apply(ctx context.Context, app dockerfile.Application) (docker
 	r := &run{
 		Applier:  a,
 		app:      app,
-		registry: base.Options{Keychain: a.Keychain, InsecureRegistries: a.InsecureRegistries},
+		registry: base.Options{Keychain: a.Keychain, InsecureRegistries: a.InsecureRegistries, RootCAs: a.RegistryCA},
 		epoch:    a.Epoch,
 	}
 	if r.epoch.IsZero() {

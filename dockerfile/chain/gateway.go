@@ -55,6 +55,9 @@ func (r *run) online(gw gateway.Client) environment {
 		if err != nil {
 			return nil, err
 		}
+		if err := r.mountCA(def); err != nil {
+			return nil, err
+		}
 		r.rename(def)
 		res, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB()})
 		if err != nil {

@@ -133,8 +133,8 @@ func (r *run) solveOpt(draft *plan, in *receiver, stage *result.Stage) (_ *clien
 		// graph, and in it the proxies with their passwords.
 		Internal: true,
 	}
-	if len(r.Secrets) > 0 {
-		opt.Session = append(opt.Session, secretsprovider.FromMap(r.Secrets))
+	if all := r.secrets(); len(all) > 0 {
+		opt.Session = append(opt.Session, secretsprovider.FromMap(all))
 	}
 	for name, dir := range draft.contexts {
 		if opt.LocalMounts[name], err = fsutil.NewFS(dir); err != nil {
@@ -187,6 +187,9 @@ func (b *build) solveGraph(ctx context.Context, gw gateway.Client) (*gateway.Res
 	def, err := p.state.Marshal(ctx, llb.Platform(r.base.Platform()), llb.WithCaps(env.caps))
 	if err != nil {
 		return nil, fmt.Errorf("write the build graph: %w", err)
+	}
+	if err := r.mountCA(def); err != nil {
+		return nil, err
 	}
 	r.rename(def)
 	solved, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})

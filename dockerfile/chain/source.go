@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -31,7 +32,7 @@ func (p *plan) source(img *base.Image, env environment) llb.State {
 		return llb.Scratch()
 	}
 	title := llb.WithCustomNamef("[base] FROM %s", img.Source)
-	if img.Layout == "" && !img.Insecure {
+	if img.Pullable() {
 		return llb.Image(img.Name, llb.Platform(img.Platform()), title)
 	}
 	store := "image-" + img.Digest.Hex
@@ -139,27 +140,36 @@ func mounts(c *instructions.RunCommand) []*instructions.Mount {
 // in a registry that the engine would not speak to, inputs that go through the
 // session.
 func (r *run) insecureSources(ctx context.Context, env environment, p *plan, commands []instructions.Command, opts map[string]string, inputs map[string]llb.State) error {
-	if len(r.InsecureRegistries) == 0 {
+	if len(r.InsecureRegistries) == 0 && len(r.RegistryCA) == 0 {
 		return nil
 	}
-	for _, name := range sourceImages(commands) {
-		ref, err := base.ParseReference(name, r.InsecureRegistries)
-		if err != nil || !slices.Contains(r.InsecureRegistries, ref.Context().RegistryStr()) {
+	for _, source := range sourceImages(commands) {
+		ref, err := base.ParseReference(source, r.InsecureRegistries)
+		if err != nil || !r.maybePrivate(ref.Context().RegistryStr()) {
 			continue // the number of a stage, or a name: for the converter to judge
 		}
-		key, err := contextKey(name)
+		key, err := contextKey(source)
 		if err != nil || opts[key] != "" {
 			continue
 		}
-		img, err := r.image(ctx, name, r.base.Platform())
+		img, err := r.image(ctx, source, r.base.Platform())
 		if err != nil {
 			return err
+		}
+		if img.Pullable() {
+			continue
 		}
 		input := fmt.Sprintf("source-%d", len(inputs))
 		opts[key] = "input:" + input
 		inputs[input] = p.source(img, env)
 	}
 	return nil
+}
+
+// maybePrivate tells whether the engine might not speak to a registry that we
+// speak to.
+func (r *run) maybePrivate(host string) bool {
+	return slices.Contains(r.InsecureRegistries, host) || len(r.RegistryCA) > 0 && host != name.DefaultRegistry
 }
 
 // sourceImages are the names that COPY --from and RUN --mount=from= have.
