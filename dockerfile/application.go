@@ -39,8 +39,9 @@ type Step struct {
 // it in order. It says what is wanted and nothing of how it is done.
 type Application struct {
 	Kind Kind
-	// Base is a registry reference, or "oci:" and the path of an OCI image
-	// layout.
+	// Base is a registry reference, "oci:" and the path of an OCI image layout,
+	// "oci-archive:" and that of one in a tar file, or "docker-archive:" and that of
+	// a file of docker save.
 	Base string
 	// BuildID is the UUID that every Dockerfile gets as build_id.
 	BuildID string

@@ -41,6 +41,8 @@ type ExtenderInputs struct {
 	RegistryCA []*x509.Certificate
 	// RunCA are certificates (PEM) that every RUN finds.
 	RunCA []byte
+	// BaseMetadata is where a restorer leaves what it has read of base images.
+	BaseMetadata string
 	// BuildKit are the addresses of BuildKit daemons; none for the embedded engine.
 	BuildKit []string
 	// AppID is what decides the order in which these are tried.
@@ -79,7 +81,7 @@ var extenderProgram = program{
 		{"extended", "CNB_EXTENDED_DIR", "<layers>/extended", "`DIR` for the extended image, as <kind>/sha256:<hex>", 12, path},
 		inGenerated, inGroup, inLayers,
 		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build or run (`KIND`)", 12, text},
-		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, or oci:DIR for an OCI image layout", 0, text},
+		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, oci:DIR for an OCI image layout, oci-archive:FILE for one in a tar file, or docker-archive:FILE for what docker save writes", 0, text},
 		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
 		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
 		{"secret", "CNB_SECRETS", "", "`SECRET` that a RUN --mount=type=secret,id=ID may read: id=ID,src=FILE or id=ID,env=VARIABLE; can be given more than once (in the variable: one on each line)", 0, lines},
@@ -95,7 +97,7 @@ var extenderProgram = program{
 		{"progress", "CNB_PROGRESS", "auto", "how to show what BuildKit does: auto, tty, plain, quiet or rawjson (`HOW`)", 0, text},
 		{"progress-file", "CNB_PROGRESS_FILE", "", "`FILE` or descriptor (/dev/fd/3) that gets the progress; rawjson needs one", 0, path},
 		{"state-dir", "CNB_STATE_DIR", "", "`DIR` of the embedded engine's cache (default: cache/graft in <kaniko-dir> in a container or if that is given, else graft in the user's cache directory)", 0, path},
-		{"kaniko-dir", "CNB_KANIKO_DIR", "/kaniko", "`DIR` that the platform's restorer shares with the extender", 0, path},
+		{"kaniko-dir", "CNB_KANIKO_DIR", "/kaniko", "`DIR` that the platform's restorer shares with the extender: what it has read of base images is used", 0, path},
 		{"kaniko-cache-ttl", "CNB_KANIKO_CACHE_TTL", "336h", "`AGE` at which unused records of the cache are dropped", 0, text},
 		{"cache-size", "CNB_CACHE_SIZE", "", "`SIZE` that the embedded engine's cache is brought down to after each run, such as 20GB (default: it is pruned by age alone)", 0, text},
 		{"in-container", "CNB_IN_CONTAINER", "", "say whether this is a platform's container, instead of finding out", 0, boolean},
@@ -138,6 +140,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Proxy:              proxy(c.env),
 			RegistryCA:         certificates(v),
 			RunCA:              runCertificates(v),
+			BaseMetadata:       filepath.Join(v.path("kaniko-dir"), "cache", "base"),
 			BuildKit:           splitList(v.text("buildkit")),
 			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),

@@ -42,6 +42,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		Proxy:              in.Proxy,
 		RegistryCA:         in.RegistryCA,
 		RunCA:              in.RunCA,
+		BaseMetadata:       in.BaseMetadata,
 		Progress:           progress,
 		Epoch:              in.Epoch,
 		LayerCompression:   result.Compression(in.LayerCompression),

@@ -48,6 +48,9 @@ type Options struct {
 	// RootCAs are certificates that a registry may have its own from, beside those
 	// that the system knows.
 	RootCAs []*x509.Certificate
+	// Metadata is a directory with image layouts named by digest, which need not have
+	// layers. An image that is asked for by one of these digests is read there.
+	Metadata string
 	// Platform picks one image of an index. Nil: linux on this machine's
 	// architecture.
 	Platform *ocispecs.Platform
@@ -68,6 +71,9 @@ type Image struct {
 	Digest v1.Hash
 	// Layout is the directory of the layout, empty for a registry base.
 	Layout string
+	// Metadata is the directory that an image of a registry was read from instead,
+	// empty if it was not.
+	Metadata string
 	// Insecure tells that the base's registry is one of InsecureRegistries.
 	Insecure bool
 	// Manifest is the image's manifest, RawManifest the bytes it was read from.
@@ -90,8 +96,8 @@ func (i *Image) Pullable() bool {
 	return i.reference != nil && !i.Insecure && !i.private.Load()
 }
 
-// Open reads the metadata of the base that source names: "oci:DIR", or else a
-// registry reference. A tag is resolved once; Digest and Name then stand for
+// Open reads the metadata of the base that source names: "oci:DIR",
+// "oci-archive:FILE", "docker-archive:FILE", or else a registry reference. A tag is resolved once; Digest and Name then stand for
 // what it was at that time. Errors name source, and wrap one of the package's
 // sentinels where one fits.
 func Open(ctx context.Context, source string, opts Options) (*Image, error) {
@@ -100,9 +106,15 @@ func Open(ctx context.Context, source string, opts Options) (*Image, error) {
 	}
 	var img *Image
 	var err error
-	if dir, ok := strings.CutPrefix(source, LayoutPrefix); ok {
-		img, err = openLayout(dir, opts)
-	} else {
+	kind, path, _ := strings.Cut(source, ":")
+	switch kind + ":" {
+	case LayoutPrefix:
+		img, err = openLayout(path, opts)
+	case OCIArchivePrefix:
+		img, err = openOCIArchive(path, opts)
+	case DockerArchivePrefix:
+		img, err = openDockerArchive(path)
+	default:
 		img, err = openRegistry(ctx, source, opts)
 	}
 	if err != nil {

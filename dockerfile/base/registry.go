@@ -20,6 +20,9 @@ func openRegistry(ctx context.Context, source string, opts Options) (*Image, err
 	if err != nil {
 		return nil, err
 	}
+	if img := openSparse(ctx, ref, opts); img != nil {
+		return img, nil
+	}
 	img := &Image{Insecure: insecure(ref, opts.InsecureRegistries), reference: ref}
 	if opts.Transport == nil {
 		opts.Transport = transportFor(ref, opts, func() { img.private.Store(true) })

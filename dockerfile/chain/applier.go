@@ -65,6 +65,9 @@ type Applier struct {
 	// RegistryCA are certificates that registries may have theirs from, beside those
 	// that the system knows. Images from there reach the engine through the session.
 	RegistryCA []*x509.Certificate
+	// BaseMetadata is a directory with image layouts named by digest, in which a
+	// platform keeps what it has read of its base images. Empty: there is none.
+	BaseMetadata string
 	// Progress is the display of what the engine does.
 	Progress Progress
 	// Epoch dates configuration and history, and the directories that WORKDIR and
@@ -112,7 +115,7 @@ func (a *Applier) Apply(ctx context.Context, app dockerfile.Application) (docker
 	r := &run{
 		Applier:  a,
 		app:      app,
-		registry: base.Options{Keychain: a.Keychain, InsecureRegistries: a.InsecureRegistries, RootCAs: a.RegistryCA},
+		registry: base.Options{Keychain: a.Keychain, InsecureRegistries: a.InsecureRegistries, RootCAs: a.RegistryCA, Metadata: a.BaseMetadata},
 		epoch:    a.Epoch,
 	}
 	if r.epoch.IsZero() {
@@ -144,6 +147,9 @@ func (r *run) apply(ctx context.Context) (*result.Image, error) {
 		return nil, err
 	}
 	r.log(r.Info, "Base image %s is %s", r.app.Base, r.base.Digest)
+	if r.base.Metadata != "" {
+		r.log(r.Debug, "Manifest and configuration of the base image are from %s", r.base.Metadata)
+	}
 
 	// Without an engine: everything but the numbers of named users.
 	plan, err := r.convert(ctx, r.offline())

@@ -46,6 +46,9 @@ type plan struct {
 	// userStep is the last Dockerfile with a USER, if any.
 	userStep *step
 	userLine int
+	// runStep is the first Dockerfile with a RUN, if any.
+	runStep *step
+	runLine int
 	// rebasable: every Dockerfile says so itself.
 	rebasable bool
 	// provisional: a number of a user or group is not known yet.
@@ -230,6 +233,7 @@ func (p *plan) record(s *step, commands []instructions.Command, entries []histor
 			text = st.String()
 		}
 		texts = append(texts, text)
+		p.noteRun(s, c, n >= len(commands)-len(s.commands))
 		if _, ok := c.(*instructions.UserCommand); ok {
 			p.userStep, p.userLine = s, s.fromLine
 			if n >= len(commands)-len(s.commands) {

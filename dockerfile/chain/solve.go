@@ -184,6 +184,9 @@ func (b *build) solveGraph(ctx context.Context, gw gateway.Client) (*gateway.Res
 	if err := r.check(p); err != nil {
 		return nil, err
 	}
+	if err := r.checkPlatform(p, env); err != nil {
+		return nil, err
+	}
 	def, err := p.state.Marshal(ctx, llb.Platform(r.base.Platform()), llb.WithCaps(env.caps))
 	if err != nil {
 		return nil, fmt.Errorf("write the build graph: %w", err)
