@@ -50,8 +50,8 @@ type Application struct {
 	// image as its only entry: an OCI layout named by the manifest's digest,
 	// with only the layers that were added. Empty: no such layout is written.
 	Extended string
-	// Outputs are further destinations of the whole image: "oci:DIR" or
-	// "registry:REFERENCE".
+	// Outputs are further destinations of the whole image: "oci:DIR",
+	// "oci-archive:FILE" or "registry:REFERENCE".
 	Outputs []string
 }
 

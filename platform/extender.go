@@ -82,7 +82,7 @@ var extenderProgram = program{
 		inGenerated, inGroup, inLayers,
 		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build or run (`KIND`)", 12, text},
 		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, oci:DIR for an OCI image layout, oci-archive:FILE for one in a tar file, or docker-archive:FILE for what docker save writes", 0, text},
-		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
+		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR, oci-archive:FILE (a tar file) or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
 		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
 		{"secret", "CNB_SECRETS", "", "`SECRET` that a RUN --mount=type=secret,id=ID may read: id=ID,src=FILE or id=ID,env=VARIABLE; can be given more than once (in the variable: one on each line)", 0, lines},
 		{"registry-ca", "CNB_REGISTRY_CA", "", "`FILE` with certificates (PEM) of authorities that registries have theirs from, beside those that the system knows", 0, path},
@@ -177,11 +177,11 @@ func outputs(v *values) []string {
 		kind, where, _ := strings.Cut(output, ":")
 		var err error
 		switch {
-		case kind == "oci" && where != "":
+		case (kind == "oci" || kind == "oci-archive") && where != "":
 		case kind == "registry":
 			_, err = name.ParseReference(where, name.WeakValidation)
 		default:
-			err = errors.New("write oci:DIR or registry:REFERENCE")
+			err = errors.New("write oci:DIR, oci-archive:FILE or registry:REFERENCE")
 		}
 		if err != nil {
 			v.fail(fmt.Errorf("%s: %q is no destination: %w", v.source["output"], output, err))

@@ -213,6 +213,9 @@ func (r *run) stageDir(outputs []result.Output) string {
 		if out.Layout != "" {
 			return filepath.Dir(out.Layout)
 		}
+		if out.Archive != "" {
+			return filepath.Dir(out.Archive)
+		}
 	}
 	if r.TempDir != "" {
 		return r.TempDir

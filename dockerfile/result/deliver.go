@@ -16,6 +16,7 @@ import (
 
 const (
 	layoutPrefix   = base.LayoutPrefix
+	archivePrefix  = base.OCIArchivePrefix
 	registryPrefix = "registry:"
 )
 
@@ -23,12 +24,14 @@ const (
 type Output struct {
 	// Layout is the absolute path of an OCI image layout.
 	Layout string
+	// Archive is the absolute path of a tar file that holds an OCI image layout.
+	Archive string
 	// Reference is a reference in a registry.
 	Reference string
 }
 
-// ParseOutput reads "oci:DIR" or "registry:REFERENCE", and refuses a directory
-// that holds something else.
+// ParseOutput reads "oci:DIR", "oci-archive:FILE" or "registry:REFERENCE", and
+// refuses a directory that holds something else.
 func ParseOutput(s string, insecureRegistries []string) (Output, error) {
 	if dir, ok := strings.CutPrefix(s, layoutPrefix); ok && dir != "" {
 		abs, err := filepath.Abs(dir)
@@ -37,13 +40,20 @@ func ParseOutput(s string, insecureRegistries []string) (Output, error) {
 		}
 		return Output{Layout: abs}, checkLayoutTarget(abs)
 	}
+	if file, ok := strings.CutPrefix(s, archivePrefix); ok && file != "" {
+		abs, err := filepath.Abs(file)
+		if err != nil {
+			return Output{}, fmt.Errorf("output %q: %w", s, err)
+		}
+		return Output{Archive: abs}, checkArchiveTarget(abs)
+	}
 	if ref, ok := strings.CutPrefix(s, registryPrefix); ok && ref != "" {
 		if _, err := base.ParseReference(ref, insecureRegistries); err != nil {
 			return Output{}, fmt.Errorf("output %q: %w", s, err)
 		}
 		return Output{Reference: ref}, nil
 	}
-	return Output{}, fmt.Errorf("output %q: write oci:DIRECTORY or registry:REFERENCE", s)
+	return Output{}, fmt.Errorf("output %q: write oci:DIRECTORY, oci-archive:FILE or registry:REFERENCE", s)
 }
 
 // Destinations say where an image goes.
@@ -65,24 +75,23 @@ func (i *Image) Deliver(ctx context.Context, stage *Stage, to Destinations) erro
 	if err := i.Verify(ctx); err != nil {
 		return err
 	}
-	var layouts []*pendingLayout
+	var files []pending
 	delivered := false
 	defer func() {
 		if !delivered {
-			for _, p := range layouts {
+			for _, p := range files {
 				p.abort()
 			}
 		}
 	}()
 	for _, out := range to.Outputs {
-		if out.Layout == "" {
-			continue
-		}
-		p, err := i.stageLayout(ctx, out.Layout)
+		p, err := i.stage(ctx, out)
 		if err != nil {
 			return err
 		}
-		layouts = append(layouts, p)
+		if p != nil {
+			files = append(files, p)
+		}
 	}
 	var extended *pendingExtended
 	if to.Extended != "" {
@@ -103,7 +112,7 @@ func (i *Image) Deliver(ctx context.Context, stage *Stage, to Destinations) erro
 		return fmt.Errorf("hand over extended image: %w", err)
 	}
 	delivered = true
-	for _, p := range layouts {
+	for _, p := range files {
 		if err := p.commit(); err != nil {
 			return err
 		}
@@ -112,6 +121,38 @@ func (i *Image) Deliver(ctx context.Context, stage *Stage, to Destinations) erro
 		return extended.commit()
 	}
 	return nil
+}
+
+// pending is a result of which everything is there but its name.
+type pending interface {
+	// commit makes it visible.
+	commit() error
+	// abort removes it.
+	abort()
+}
+
+var (
+	_ pending = (*pendingLayout)(nil)
+	_ pending = (*pendingArchive)(nil)
+)
+
+// stage prepares an output that is a file or a directory; others are nil.
+func (i *Image) stage(ctx context.Context, out Output) (pending, error) {
+	switch {
+	case out.Layout != "":
+		p, err := i.stageLayout(ctx, out.Layout)
+		if err != nil {
+			return nil, err
+		}
+		return p, nil
+	case out.Archive != "":
+		p, err := i.stageArchive(ctx, out.Archive)
+		if err != nil {
+			return nil, err
+		}
+		return p, nil
+	}
+	return nil, nil
 }
 
 // push sends the image to a registry. Layers that the registry has, in this
