@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -51,6 +52,9 @@ type Options struct {
 	// Metadata is a directory with image layouts named by digest, which need not have
 	// layers. An image that is asked for by one of these digests is read there.
 	Metadata string
+	// Silence is how long a registry may neither send nor take anything before the
+	// request is given up. Zero: 30 seconds.
+	Silence time.Duration
 	// Platform picks one image of an index. Nil: linux on this machine's
 	// architecture.
 	Platform *ocispecs.Platform

@@ -2,10 +2,10 @@ package base
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 
@@ -92,47 +92,6 @@ func RemoteOptions(ctx context.Context, ref name.Reference, opts Options) []remo
 	return append(out, remote.WithTransport(rt))
 }
 
-// transportFor carries requests about ref. It calls private when a server's
-// certificate leads to one of opts.RootCAs.
-func transportFor(ref name.Reference, opts Options, private func()) http.RoundTripper {
-	t, ok := remote.DefaultTransport.(*http.Transport)
-	if !ok {
-		return remote.DefaultTransport
-	}
-	switch {
-	case insecure(ref, opts.InsecureRegistries):
-		t = t.Clone()
-		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by name
-	case len(opts.RootCAs) > 0:
-		t = t.Clone()
-		t.TLSClientConfig = tlsConfig(opts.RootCAs, private)
-	}
-	return t
-}
-
-// tlsConfig trusts what the system trusts, and roots.
-func tlsConfig(roots []*x509.Certificate, private func()) *tls.Config {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	for _, c := range roots {
-		pool.AddCert(c)
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		RootCAs:    pool,
-		VerifyConnection: func(state tls.ConnectionState) error {
-			for _, chain := range state.VerifiedChains {
-				if slices.ContainsFunc(roots, chain[len(chain)-1].Equal) {
-					private()
-				}
-			}
-			return nil
-		},
-	}
-}
-
 // insecure tells whether the registry of ref was named as insecure.
 func insecure(ref name.Reference, registries []string) bool {
 	host := ref.Context().RegistryStr()
@@ -146,6 +105,10 @@ func explain(ref name.Reference, err error) error {
 	if errors.As(err, &unknown) {
 		return fmt.Errorf("registry %s has a certificate of an authority that is not known here; name that one's with -registry-ca: %w",
 			ref.Context().RegistryStr(), err)
+	}
+	var slow net.Error
+	if errors.As(err, &slow) && slow.Timeout() {
+		return fmt.Errorf("registry %s does not answer: %w", ref.Context().RegistryStr(), err)
 	}
 	var te *transport.Error
 	if !errors.As(err, &te) {

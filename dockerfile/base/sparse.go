@@ -33,6 +33,9 @@ func openSparse(ctx context.Context, ref name.Reference, opts Options) *Image {
 	if c == nil {
 		return nil
 	}
+	if opts.Transport == nil {
+		opts.Transport = transportFor(ref, opts, func() {})
+	}
 	c.open = func(desc v1.Descriptor) (io.ReadCloser, error) {
 		path := filepath.Join(dir, ocispecs.ImageBlobsDir, desc.Digest.Algorithm, desc.Digest.Hex)
 		if info, err := os.Stat(path); err == nil && info.Size() == desc.Size {
