@@ -26,7 +26,7 @@ func diskUsage(t *testing.T, dir string) int64 {
 	return total
 }
 
-// Issue "Caches": the local state is pruned by size, explicitly. It stays small however
+// The local state is pruned by size, explicitly. It stays small however
 // many builds there are, and what was used last stays in it.
 func TestCacheSize(t *testing.T) {
 	const megabyte = 1 << 20

@@ -36,7 +36,7 @@ func checkPreflight(t *testing.T, s *scene, o outcome) {
 	}
 }
 
-// Issue "Engines": -preflight says which engine would be used, with what isolation.
+// -preflight says which engine would be used, with what isolation.
 func TestPreflight(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		e := embeddedIn(t, filepath.Join(t.TempDir(), "state"))

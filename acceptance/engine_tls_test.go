@@ -83,7 +83,7 @@ func awaitListener(t *testing.T, address string) {
 	})
 }
 
-// Issue "Engines": TLS with client certificates. The daemon demands a certificate, and
+// TLS with client certificates. The daemon demands a certificate, and
 // its own is made out to a name that is not in its address.
 func TestTLS(t *testing.T) {
 	ours, other := newAuthority(t), newAuthority(t)
