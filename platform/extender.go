@@ -77,9 +77,9 @@ var extenderProgram = program{
 	purpose:   "apply generated Dockerfiles to the build image or the run image, with BuildKit",
 	oldestAPI: 10,
 	inputs: []input{
-		inAnalyzed, inApp,
+		inAnalyzed, inApp, inBuildConfig, inBuildpacks,
 		{"extended", "CNB_EXTENDED_DIR", "<layers>/extended", "`DIR` for the extended image, as <kind>/sha256:<hex>", 12, path},
-		inGenerated, inGroup, inLayers,
+		inGenerated, inGroup, inLayers, inPlan, inPlatform,
 		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build or run (`KIND`)", 12, text},
 		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, oci:DIR for an OCI image layout, oci-archive:FILE for one in a tar file, or docker-archive:FILE for what docker save writes", 0, text},
 		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR, oci-archive:FILE (a tar file) or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
@@ -153,6 +153,10 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			InsecureRegistries: v.many["insecure-registry"],
 		}
 		in.Epoch = epoch(v, c.env)
+		// What only the builder needs must still be right: platforms pass it.
+		for _, flag := range []string{"build-config", "buildpacks", "plan", "platform"} {
+			v.path(flag)
+		}
 		v.id("uid")
 		v.id("gid")
 		in.StateDir = stateDir(v, in.InContainer)
