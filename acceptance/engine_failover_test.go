@@ -34,10 +34,10 @@ func (p *pair) addresses() string { return p.engines[0].address + "," + p.engine
 // used is the number of the daemon that solved.
 func (p *pair) used(t *testing.T, o outcome) int {
 	t.Helper()
-	used := -1
+	used, where := -1, -1
 	for i, e := range p.engines {
-		if strings.Contains(o.stdout, " at "+e.address+",") {
-			used = i // the last one that is named
+		if at := strings.LastIndex(o.stdout, " at "+e.address+","); at > where {
+			used, where = i, at // the last one that is named
 		}
 	}
 	if used < 0 {
