@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/graft-cnb/graft/dockerfile"
 )
@@ -145,10 +143,10 @@ func (p place) contexts(root *os.Root) []dockerfile.Finding {
 // misnamed finds files that nothing reads.
 func (p place) misnamed(root *os.Root) []dockerfile.Finding {
 	var findings []dockerfile.Finding
-	for _, name := range slices.Sorted(maps.Keys(mistaken)) {
-		if _, err := root.Lstat(name); err == nil {
-			f := dockerfile.NewFinding(dockerfile.RuleFileName, p.extension, filepath.Join(p.dir, name), "nothing reads a file of this name")
-			f.Suggestion = "did it mean " + mistaken[name] + "?"
+	for _, m := range mistaken {
+		if _, err := root.Lstat(m.name); err == nil {
+			f := dockerfile.NewFinding(dockerfile.RuleFileName, p.extension, filepath.Join(p.dir, m.name), "nothing reads a file of this name")
+			f.Suggestion = "did it mean " + m.meant + "?"
 			findings = append(findings, f)
 		}
 	}

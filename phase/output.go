@@ -40,10 +40,10 @@ const (
 
 // mistaken are names at the top of an output that nothing reads, with the name
 // that was meant.
-var mistaken = map[string]string{
-	"Dockerfile": "build.Dockerfile or run.Dockerfile",
-	"build.toml": "build.Dockerfile, with args in extend-config.toml",
-	"run.toml":   "run.Dockerfile, with args in extend-config.toml",
+var mistaken = []struct{ name, meant string }{
+	{"Dockerfile", "build.Dockerfile or run.Dockerfile"},
+	{"build.toml", "build.Dockerfile, with args in extend-config.toml"},
+	{"run.toml", "run.Dockerfile, with args in extend-config.toml"},
 }
 
 func dockerfileName(kind dockerfile.Kind) string { return string(kind) + ".Dockerfile" }
@@ -51,7 +51,7 @@ func dockerfileName(kind dockerfile.Kind) string { return string(kind) + ".Docke
 // readOutput reads and checks the output of an extension. It is untrusted: it
 // is opened so that nothing outside of it can be reached. An extension without
 // a Dockerfile gives nil.
-func (g Generation) readOutput(extension *buildmodule.Module, dir string) (*output, error) {
+func (g Generation) readOutput(extension *buildmodule.Module, dir string) (read *output, err error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -59,6 +59,11 @@ func (g Generation) readOutput(extension *buildmodule.Module, dir string) (*outp
 	if err != nil {
 		return nil, explainOutput(extension.ID, dir, err)
 	}
+	defer func() {
+		if read == nil {
+			root.Close()
+		}
+	}()
 	out := &output{extension: extension.ID, root: root, files: map[string][]byte{}}
 	for _, name := range []string{dockerfileName(dockerfile.KindBuild), dockerfileName(dockerfile.KindRun), configName} {
 		data, found, err := readInRoot(root, name)
@@ -69,9 +74,9 @@ func (g Generation) readOutput(extension *buildmodule.Module, dir string) (*outp
 			out.files[name] = data
 		}
 	}
-	for name, meant := range mistaken {
-		if _, err := root.Lstat(name); err == nil {
-			g.Log.Warnf("extension %s generated %s, which nothing reads: did it mean %s?", extension.ID, name, meant)
+	for _, m := range mistaken {
+		if _, err := root.Lstat(m.name); err == nil {
+			g.Log.Warnf("extension %s generated %s, which nothing reads: did it mean %s?", extension.ID, m.name, m.meant)
 		}
 	}
 	if err := g.check(out); err != nil {
@@ -93,12 +98,13 @@ func (g Generation) check(out *output) error {
 			return err
 		}
 	}
-	for kind, file := range map[dockerfile.Kind]**dockerfile.File{dockerfile.KindBuild: &out.build, dockerfile.KindRun: &out.run} {
+	parsed := map[dockerfile.Kind]*dockerfile.File{}
+	for _, kind := range kinds {
 		data, found := out.files[dockerfileName(kind)]
 		if !found {
 			continue
 		}
-		parsed, err := dockerfile.Parse(kind, dockerfile.Step{
+		file, err := dockerfile.Parse(kind, dockerfile.Step{
 			Extension: out.extension,
 			Path:      dockerfileName(kind),
 			Content:   data,
@@ -108,11 +114,12 @@ func (g Generation) check(out *output) error {
 		if err != nil {
 			return err
 		}
-		for _, warning := range parsed.Warnings {
+		for _, warning := range file.Warnings {
 			g.Log.Warnf("%v", warning)
 		}
-		*file = parsed
+		parsed[kind] = file
 	}
+	out.build, out.run = parsed[dockerfile.KindBuild], parsed[dockerfile.KindRun]
 	return g.findContexts(out)
 }
 
@@ -203,7 +210,7 @@ func checkSize(name string, data []byte) error {
 // stageOutput writes an extension's files to where later phases read them.
 func (g Generation) stageOutput(stage string, out *output) error {
 	id := buildmodule.EscapeID(out.extension)
-	for _, kind := range []dockerfile.Kind{dockerfile.KindBuild, dockerfile.KindRun} {
+	for _, kind := range kinds {
 		data, found := out.files[dockerfileName(kind)]
 		if !found {
 			continue
