@@ -3,7 +3,6 @@ package result
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -112,15 +111,7 @@ func archiveLayer(ctx context.Context, w *tar.Writer, desc v1.Descriptor, layer 
 	if err := w.WriteHeader(&tar.Header{Name: blobPath("", desc.Digest), Mode: 0o644, Size: desc.Size}); err != nil {
 		return err
 	}
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(w, sum), &cancelReader{ctx, r})
-	if err != nil {
-		return err
-	}
-	if got := toHash(sum); n != desc.Size || got != desc.Digest {
-		return fmt.Errorf("%w: expected %d bytes with digest %s, got %d with %s", ErrDamaged, desc.Size, desc.Digest, n, got)
-	}
-	return nil
+	return copyBlob(ctx, w, desc, r)
 }
 
 // commit puts the file in its place.

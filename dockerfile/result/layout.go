@@ -86,17 +86,21 @@ func placeBlob(ctx context.Context, path string, desc v1.Descriptor, layer v1.La
 		return err
 	}
 	defer r.Close()
-	return place(path, func(w io.Writer) error {
-		sum := sha256.New()
-		n, err := io.Copy(io.MultiWriter(w, sum), &cancelReader{ctx, r})
-		if err != nil {
-			return err
-		}
-		if got := toHash(sum); n != desc.Size || got != desc.Digest {
-			return fmt.Errorf("%w: expected %d bytes with digest %s, got %d with %s", ErrDamaged, desc.Size, desc.Digest, n, got)
-		}
-		return nil
-	})
+	return place(path, func(w io.Writer) error { return copyBlob(ctx, w, desc, r) })
+}
+
+// copyBlob writes a blob, and finds out on the way whether it is the one that is
+// described.
+func copyBlob(ctx context.Context, w io.Writer, desc v1.Descriptor, r io.Reader) error {
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, sum), &cancelReader{ctx, r})
+	if err != nil {
+		return err
+	}
+	if got := toHash(sum); n != desc.Size || got != desc.Digest {
+		return fmt.Errorf("%w: expected %d bytes with digest %s, got %d with %s", ErrDamaged, desc.Size, desc.Digest, n, got)
+	}
+	return nil
 }
 
 // intact tells whether a file holds just that blob.
