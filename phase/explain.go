@@ -88,8 +88,8 @@ func unmet(trial []chosenAlternative, i int) string {
 }
 
 // explainTrial plays the spec's rules on one trial and says in plain words why
-// modules drop out of it and, last, why it fails, if it does. The index is that
-// of the module that fails the trial, or -1.
+// modules drop out of it and, last, why it fails, if it does: then failing is
+// the module that cannot stay, else nil.
 func explainTrial(trial []chosenAlternative) (dropped map[*buildmodule.Module]string, failing *buildmodule.Module, reason string) {
 	dropped = map[*buildmodule.Module]string{}
 	trial = slices.Clone(trial)

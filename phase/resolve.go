@@ -17,8 +17,6 @@ type candidate struct {
 type selection struct {
 	members []member
 	plan    platform.Plan
-	// chosen is the alternative of each module that counts.
-	chosen map[*buildmodule.Module]buildmodule.Alternative
 	// dropped are the reasons why the other candidates dropped out.
 	dropped map[*buildmodule.Module]string
 }
@@ -228,7 +226,7 @@ func (t *trial) hasBuildpack() bool {
 // plan come in the order in which their names were first provided; a module is
 // a provider of a name only for those who require it from there on.
 func (t *trial) selection() selection {
-	sel := selection{chosen: map[*buildmodule.Module]buildmodule.Alternative{}}
+	var sel selection
 	index := map[string]int{}
 	waiting := map[string][]platform.Provider{}
 	for i, c := range t.candidates {
@@ -237,7 +235,6 @@ func (t *trial) selection() selection {
 			continue
 		}
 		sel.members = append(sel.members, c.member)
-		sel.chosen[c.module] = c.alternatives[a]
 		for _, p := range c.alternatives[a].Provides {
 			if _, known := index[p.Name]; !known {
 				index[p.Name] = len(sel.plan.Entries)

@@ -305,22 +305,20 @@ func TestResolveEndsForTangledGroups(t *testing.T) {
 	}
 	for _, seed := range seeds {
 		candidates := tangledCandidates(seed)
-		sel, ok := resolve(candidates)
-		if !ok {
+		search := newTrial(candidates)
+		if !search.search(0) {
 			continue
 		}
 		resolved++
 		// What it selects must at least hold by itself.
 		var trial []choice
-		for _, m := range sel.members {
-			for _, c := range candidates {
-				if c.module == m.module {
-					trial = append(trial, choice{c, sel.chosen[c.module], false})
-				}
+		for i, c := range candidates {
+			if a := chosen(search.open[i]); search.contributes(i, a) {
+				trial = append(trial, choice{c, c.alternatives[a], false})
 			}
 		}
 		if _, holds := judge(trial); !holds {
-			t.Errorf("seed %d: what is selected does not hold: %v", seed, memberNames(sel.members))
+			t.Errorf("seed %d: what is selected does not hold: %v", seed, memberNames(search.selection().members))
 		}
 	}
 	if resolved == 0 {
