@@ -1,11 +1,7 @@
 package acceptance
 
 import (
-	"crypto/sha256"
 	"fmt"
-	"io"
-	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,51 +90,10 @@ func (g *generation) checkContext(t *testing.T) {
 // generator, and compares all that the two wrote.
 func (g *generation) checkDetectorGivesTheSame(t *testing.T) {
 	t.Helper()
-	before := digests(t, g.path("layers"))
+	before := fileTree(t, g.path("layers"))
 	check(t, os.RemoveAll(g.path("layers/generated")))
 	requireCode(t, finish(t, g.command("detector")), 0)
-	after := digests(t, g.path("layers"))
-	if !maps.Equal(before, after) {
-		t.Errorf("the detector's own generation gives %d files, the generator's %d, and they are not the same", len(after), len(before))
-	}
-}
-
-// digests are modes and contents of everything in a directory.
-func digests(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	check(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		what := info.Mode().String()
-		switch {
-		case info.Mode().IsRegular():
-			f, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			sum := sha256.New()
-			if _, err := io.Copy(sum, f); err != nil {
-				return err
-			}
-			what += fmt.Sprintf(" %x", sum.Sum(nil))
-		case info.Mode()&fs.ModeSymlink != 0:
-			link, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			what += " " + link
-		}
-		all[path] = what
-		return nil
-	}))
-	return all
+	compareTrees(t, "the generator", before, "the detector", fileTree(t, g.path("layers")))
 }
 
 // maxMemory bounds what generation may take whatever an extension generates, in
