@@ -45,3 +45,28 @@ lock() {
 		flock 9
 	fi
 }
+
+# buildkit_program builds the program $1 of BuildKit, in the version that go.mod
+# names, unless that was done before, and prints its path.
+buildkit_program() {
+	local module=github.com/moby/buildkit version bin program source
+	version=$(cd "$root" && go list -m -f '{{.Version}}' "$module")
+	bin=$(cache_dir)/bin
+	program=$bin/$1-$version-$(go env GOVERSION)
+	if [ ! -x "$program" ]; then
+		lock "$bin/.lock"
+	fi
+	if [ ! -x "$program" ]; then # not built while we waited
+		say "building $1 $version (once, some minutes)"
+		# In its own directory of the module cache: so it is made of the modules
+		# that it was released with, and those that only the daemon needs stay
+		# out of our go.mod.
+		(cd "$root" && go mod download "$module")
+		source=$(cd "$root" && go list -m -f '{{.Dir}}' "$module")
+		(cd "$source" && CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath \
+			-ldflags "-s -w -X $module/version.Version=$version" \
+			-o "$program.partial" "./cmd/$1")
+		mv "$program.partial" "$program"
+	fi
+	echo "$program"
+}

@@ -5,6 +5,7 @@
 #   GRAFT_TEST_BASE        directory of an OCI image layout: a Debian base image
 #                          whose apt works; its user is 1001:1000
 #   GRAFT_TEST_BUILDKITD   path of a buildkitd of the version in go.mod
+#   GRAFT_TEST_BUILDCTL    path of a buildctl of the same version
 #   GRAFT_REQUIRE_ALL=1    a test that lacks something fails; it never skips
 set -euo pipefail
 # shellcheck source=hack/lib.sh
@@ -29,7 +30,8 @@ made() {
 made hack/setup.sh runc newuidmap busybox
 GRAFT_TEST_BASE=$(made hack/base-image.sh)
 GRAFT_TEST_BUILDKITD=$(made hack/buildkitd.sh)
-export GRAFT_TEST_BASE GRAFT_TEST_BUILDKITD
+GRAFT_TEST_BUILDCTL=$(made hack/buildctl.sh)
+export GRAFT_TEST_BASE GRAFT_TEST_BUILDKITD GRAFT_TEST_BUILDCTL
 export GRAFT_REQUIRE_ALL=$required
 
 # Never from the cache of test results: Go does not see what the programs that a
