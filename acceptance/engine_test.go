@@ -107,13 +107,13 @@ func stopDaemon(t *testing.T, daemon *exec.Cmd, log string) {
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):
-		t.Error("buildkitd does not end")
+		t.Errorf("%s does not end", filepath.Base(daemon.Path))
 		_ = daemon.Process.Kill()
 		<-ended
 	}
 	if t.Failed() {
 		if said, err := os.ReadFile(log); err == nil {
-			t.Logf("buildkitd said:\n%s", said[max(0, len(said)-2048):])
+			t.Logf("%s said:\n%s", filepath.Base(daemon.Path), said[max(0, len(said)-2048):])
 		}
 	}
 }

@@ -14,7 +14,13 @@ declare -A package=(
 	[runc]=runc                # runs the RUN steps of an engine
 	[newuidmap]=uidmap         # lets an ordinary user have the embedded engine
 	[busybox]=busybox-static   # is all that the images of small tests hold
+	[dockerd]=docker.io        # is a platform's container engine, and has images
+	[docker]=docker.io         # speaks to it
 )
+# Debian 13 has the command in a package of its own.
+if command -v apt-cache >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then
+	package[docker]=docker-cli
+fi
 
 # installed says whether the program $1 is there, and fit for its use.
 installed() {
