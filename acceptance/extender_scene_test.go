@@ -79,13 +79,19 @@ func (s *scene) write(name, content string) {
 // scene's kind, and files, named relative to its directory.
 func (s *scene) extension(id, dockerfile string, files map[string]string) {
 	s.t.Helper()
-	s.group = append(s.group, fmt.Sprintf("[[group-extensions]]\nid = %q\nversion = \"1\"\napi = \"0.10\"\n", id))
-	s.write("layers/group.toml", strings.Join(s.group, "\n"))
+	s.list(id)
 	dir := filepath.Join("layers/generated", strings.ReplaceAll(id, "/", "_"))
 	s.write(filepath.Join(dir, s.kind+".Dockerfile"), dockerfile)
 	for name, content := range files {
 		s.write(filepath.Join(dir, name), content)
 	}
+}
+
+// list adds an extension to the group.
+func (s *scene) list(id string) {
+	s.t.Helper()
+	s.group = append(s.group, fmt.Sprintf("[[group-extensions]]\nid = %q\nversion = \"1\"\napi = \"0.10\"\n", id))
+	s.write("layers/group.toml", strings.Join(s.group, "\n"))
 }
 
 // step adds an extension whose Dockerfile has these lines after FROM.

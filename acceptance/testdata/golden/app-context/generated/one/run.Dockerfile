@@ -1,0 +1,5 @@
+ARG base_image
+FROM ${base_image}
+COPY . /from-app/
+COPY src/main /main
+USER 1001
