@@ -15,18 +15,22 @@ import (
 	"github.com/graft-cnb/graft/platform"
 )
 
-// Applier applies Dockerfiles to a base image.
+// Applier applies Dockerfiles to base images, side by side. Either all results become
+// visible or none.
 type Applier interface {
-	Apply(ctx context.Context, app dockerfile.Application) (dockerfile.Applied, error)
+	// Apply returns one Applied for each application, in order, also with an error:
+	// then they tell how far it came.
+	Apply(ctx context.Context, apps ...dockerfile.Application) ([]dockerfile.Applied, error)
 }
 
 // Extender applies the Dockerfiles that a group's extensions generated to the
-// build image or the run image (image_extension.md, "Phase: Extension").
+// build image, the run image or both (image_extension.md, "Phase: Extension").
 type Extender struct {
 	Log     *platform.Log
 	Applier Applier
-	Kind    dockerfile.Kind
-	Layout  platform.GeneratedLayout
+	// Kinds are the images to extend.
+	Kinds  []dockerfile.Kind
+	Layout platform.GeneratedLayout
 	// Group and Analyzed are files to read.
 	Group, Analyzed string
 	// Generated is the directory with the Dockerfiles.
@@ -35,53 +39,80 @@ type Extender struct {
 	App string
 	// Extended is the directory to write, as <kind>/sha256:<hex>.
 	Extended string
-	// Base stands in for the reference in analyzed.toml when it is not empty.
-	Base string
-	// Outputs are destinations of the whole image.
-	Outputs []string
+	// Bases stand in for the references in analyzed.toml where they are not empty.
+	Bases map[dockerfile.Kind]string
+	// Outputs are destinations of the whole image, by kind.
+	Outputs map[dockerfile.Kind][]string
 	// InContainer tells whether this is a platform's container.
 	InContainer bool
 }
 
-// Run extends the image. When it fails, what an earlier run extended stays. Its
-// error carries platform.CodeExtend, or the code of what was missing.
+// Run extends the images. When it fails, what an earlier run extended stays, and of
+// several images none is replaced. Its error carries platform.CodeExtend, or the code of
+// what was missing.
 func (e Extender) Run(ctx context.Context) error {
-	app, err := e.application()
-	if err == nil {
-		e.Log.Infof("Extending the %s image %s with %d Dockerfiles", e.Kind, app.Base, len(app.Steps))
-		var applied dockerfile.Applied
-		if applied, err = e.Applier.Apply(ctx, app); err == nil {
-			e.Log.Infof("Extended the %s image with %d layers: %s", e.Kind, applied.Layers, filepath.Join(app.Extended, applied.Manifest))
-			for _, output := range e.Outputs {
-				e.Log.Infof("The whole image is in %s", output)
-			}
-		}
-	}
-	return platform.WithCode(platform.CodeExtend, err)
+	return platform.WithCode(platform.CodeExtend, e.run(ctx))
 }
 
-// application finds out what is to be applied to what.
-func (e Extender) application() (dockerfile.Application, error) {
-	if err := e.checkDestination(); err != nil {
-		return dockerfile.Application{}, err
+func (e Extender) run(ctx context.Context) error {
+	apps, err := e.applications()
+	if err != nil {
+		return err
+	}
+	for _, app := range apps {
+		e.Log.Infof("Extending the %s image %s with %d Dockerfiles", app.Kind, app.Base, len(app.Steps))
+	}
+	applied, err := e.Applier.Apply(ctx, apps...)
+	if err != nil {
+		return err
+	}
+	for n, app := range apps {
+		e.Log.Infof("Extended the %s image with %d layers: %s", app.Kind, applied[n].Layers, filepath.Join(app.Extended, applied[n].Manifest))
+		for _, output := range app.Outputs {
+			e.Log.Infof("The whole %s image is in %s", app.Kind, output)
+		}
+	}
+	return nil
+}
+
+// applications finds out what is to be applied to what.
+func (e Extender) applications() ([]dockerfile.Application, error) {
+	for _, kind := range e.Kinds {
+		if err := e.checkDestination(kind); err != nil {
+			return nil, err
+		}
 	}
 	group, err := platform.ReadGroup(e.Group)
 	if err != nil {
-		return dockerfile.Application{}, platform.WithCode(platform.CodeFailed, err)
+		return nil, platform.WithCode(platform.CodeFailed, err)
 	}
-	base, err := e.base()
+	id := uuid.NewString()
+	var apps []dockerfile.Application
+	for _, kind := range e.Kinds {
+		app, err := e.application(kind, group)
+		if err != nil {
+			return nil, err
+		}
+		app.BuildID = id
+		apps = append(apps, app)
+	}
+	return apps, nil
+}
+
+// application finds out what is to be applied to one image.
+func (e Extender) application(kind dockerfile.Kind, group platform.Group) (dockerfile.Application, error) {
+	base, err := e.base(kind)
 	if err != nil {
 		return dockerfile.Application{}, err
 	}
 	app := dockerfile.Application{
-		Kind:     e.Kind,
+		Kind:     kind,
 		Base:     base,
-		BuildID:  uuid.NewString(),
-		Extended: filepath.Join(e.Extended, string(e.Kind)),
-		Outputs:  e.Outputs,
+		Extended: filepath.Join(e.Extended, string(kind)),
+		Outputs:  e.Outputs[kind],
 	}
 	for _, extension := range group.GroupExtensions {
-		step, found, err := e.step(extension.ID)
+		step, found, err := e.step(kind, extension.ID)
 		if err != nil {
 			return dockerfile.Application{}, err
 		}
@@ -94,8 +125,8 @@ func (e Extender) application() (dockerfile.Application, error) {
 
 // checkDestination refuses to extend a build image for nobody: the builder,
 // which would go on with it, is not handed over to.
-func (e Extender) checkDestination() error {
-	if e.Kind != dockerfile.KindBuild || len(e.Outputs) > 0 {
+func (e Extender) checkDestination(kind dockerfile.Kind) error {
+	if kind != dockerfile.KindBuild || len(e.Outputs[kind]) > 0 {
 		return nil
 	}
 	if e.InContainer {
@@ -105,9 +136,9 @@ func (e Extender) checkDestination() error {
 }
 
 // base is the image to extend.
-func (e Extender) base() (string, error) {
-	if e.Base != "" {
-		return e.Base, nil
+func (e Extender) base(kind dockerfile.Kind) (string, error) {
+	if e.Bases[kind] != "" {
+		return e.Bases[kind], nil
 	}
 	data, err := os.ReadFile(e.Analyzed)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -118,7 +149,7 @@ func (e Extender) base() (string, error) {
 		return "", platform.WithCode(platform.CodeFailed, err)
 	}
 	reference, key := analyzed.RunReference(), "run-image.reference"
-	if e.Kind == dockerfile.KindBuild {
+	if kind == dockerfile.KindBuild {
 		reference, key = analyzed.BuildReference(), "build-image.reference"
 	}
 	if reference == "" {
@@ -128,9 +159,9 @@ func (e Extender) base() (string, error) {
 }
 
 // step reads what an extension generated for this kind of image, if anything.
-func (e Extender) step(extension string) (step dockerfile.Step, found bool, err error) {
+func (e Extender) step(kind dockerfile.Kind, extension string) (step dockerfile.Step, found bool, err error) {
 	id := buildmodule.EscapeID(extension)
-	path := filepath.Join(e.Generated, e.Layout.Dockerfile(string(e.Kind), id))
+	path := filepath.Join(e.Generated, e.Layout.Dockerfile(string(kind), id))
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return dockerfile.Step{}, false, nil
@@ -138,8 +169,8 @@ func (e Extender) step(extension string) (step dockerfile.Step, found bool, err 
 	if err != nil {
 		return dockerfile.Step{}, false, fmt.Errorf("extension %s: reading its Dockerfile: %w", extension, err)
 	}
-	step = dockerfile.Step{Extension: extension, Path: path, Content: content, Context: e.context(id)}
-	configPath := filepath.Join(e.Generated, e.Layout.Config(string(e.Kind), id))
+	step = dockerfile.Step{Extension: extension, Path: path, Content: content, Context: e.context(kind, id)}
+	configPath := filepath.Join(e.Generated, e.Layout.Config(string(kind), id))
 	config, err := os.ReadFile(configPath)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return dockerfile.Step{}, false, fmt.Errorf("extension %s: reading its args: %w", extension, err)
@@ -149,16 +180,16 @@ func (e Extender) step(extension string) (step dockerfile.Step, found bool, err 
 		if err != nil {
 			return dockerfile.Step{}, false, err
 		}
-		step.Args = parsed.For(e.Kind)
+		step.Args = parsed.For(kind)
 	}
 	return step, true, nil
 }
 
 // context is the directory that ADD and COPY of an extension's Dockerfile read
 // (image_extension.md, "Context Folders").
-func (e Extender) context(id string) string {
+func (e Extender) context(kind dockerfile.Kind, id string) string {
 	if e.Layout.HasContexts() {
-		for _, name := range []string{"context." + string(e.Kind), "context"} {
+		for _, name := range []string{"context." + string(kind), "context"} {
 			dir := filepath.Join(e.Generated, e.Layout.Context(name, id))
 			if info, err := os.Stat(dir); err == nil && info.IsDir() {
 				return dir

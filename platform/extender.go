@@ -3,7 +3,6 @@ package platform
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // ExtenderInputs are the inputs of the extender (platform.md, "extender").
@@ -25,12 +23,8 @@ type ExtenderInputs struct {
 	Generated string
 	Group     string
 	Layers    string
-	// Kind is "build" or "run".
-	Kind string
-	// Base stands in for the reference in analyzed.toml when it is not empty.
-	Base string
-	// Outputs are destinations of the whole image besides <extended>.
-	Outputs []string
+	// Images are those to extend: one, or the build image and the run image.
+	Images []ExtendImage
 	// LayerCompression is the form of added layers: "uncompressed" or "gzip".
 	LayerCompression string
 	// Secrets are what RUN --mount=type=secret may ask for, by id.
@@ -80,9 +74,9 @@ var extenderProgram = program{
 		inAnalyzed, inApp, inBuildConfig, inBuildpacks,
 		{"extended", "CNB_EXTENDED_DIR", "<layers>/extended", "`DIR` for the extended image, as <kind>/sha256:<hex>", 12, path},
 		inGenerated, inGroup, inLayers, inPlan, inPlatform,
-		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build or run (`KIND`)", 12, text},
-		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, oci:DIR for an OCI image layout, oci-archive:FILE for one in a tar file, or docker-archive:FILE for what docker save writes", 0, text},
-		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR, oci-archive:FILE (a tar file) or registry:REFERENCE; can be given more than once (in the variable: with commas)", 0, list},
+		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build, run, or build,run for both, side by side in one engine; of both, nothing is written unless both succeed (but a push to a registry is not taken back) (`KIND`)", 12, text},
+		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, oci:DIR for an OCI image layout, oci-archive:FILE for one in a tar file, or docker-archive:FILE for what docker save writes; with both kinds build=IMAGE and run=IMAGE, as two flags or with a comma", 0, lines},
+		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR, oci-archive:FILE (a tar file) or registry:REFERENCE; can be given more than once (in the variable: with commas); with both kinds build=WHERE or run=WHERE", 0, list},
 		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
 		{"secret", "CNB_SECRETS", "", "`SECRET` that a RUN --mount=type=secret,id=ID may read: id=ID,src=FILE or id=ID,env=VARIABLE; can be given more than once (in the variable: one on each line)", 0, lines},
 		{"registry-ca", "CNB_REGISTRY_CA", "", "`FILE` with certificates (PEM) of authorities that registries have theirs from, beside those that the system knows", 0, path},
@@ -113,6 +107,7 @@ var extenderProgram = program{
 	examples: []string{
 		"extender -kind run                         # after generator, base from analyzed.toml",
 		"extender -kind run -base oci:./debian -output oci:./extended",
+		"extender -kind build,run -output build=oci:./builder -output run=oci:./runner",
 		"extender -kind build -buildkit unix:///run/buildkit/buildkitd.sock \\\n    -base registry.example.com/builder -output registry:registry.example.com/builder:extended",
 	},
 	codes: []Code{CodeOK, CodeFailed, CodeUsage, CodePlatformAPI, CodeExtend, CodeEngine, CodeInterrupted, CodeTerminated},
@@ -132,9 +127,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Generated:          v.path("generated"),
 			Group:              v.path("group"),
 			Layers:             v.path("layers"),
-			Kind:               v.oneOf("kind", "build", "run"),
-			Base:               v.text("base"),
-			Outputs:            outputs(v),
+			Images:             extendImages(v),
 			LayerCompression:   v.oneOf("layer-compression", "uncompressed", "gzip"),
 			Secrets:            secrets(v, c.env),
 			Proxy:              proxy(c.env),
@@ -173,25 +166,6 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 		in.Keychain = keychain
 		return action(ctx, in)
 	})
-}
-
-// outputs are destinations of a form that there is.
-func outputs(v *values) []string {
-	for _, output := range v.many["output"] {
-		kind, where, _ := strings.Cut(output, ":")
-		var err error
-		switch {
-		case (kind == "oci" || kind == "oci-archive") && where != "":
-		case kind == "registry":
-			_, err = name.ParseReference(where, name.WeakValidation)
-		default:
-			err = errors.New("write oci:DIR, oci-archive:FILE or registry:REFERENCE")
-		}
-		if err != nil {
-			v.fail(fmt.Errorf("%s: %q is no destination: %w", v.source["output"], output, err))
-		}
-	}
-	return v.many["output"]
 }
 
 // appID tells applications apart.

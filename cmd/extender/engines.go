@@ -3,59 +3,36 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
-	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
 	"github.com/graft-cnb/graft/dockerfile/engine"
 	"github.com/graft-cnb/graft/platform"
 )
 
-// persistent applies Dockerfiles in one engine after the other, until one of them lives
-// long enough. What is applied stays the same, build_id included.
-type persistent struct {
-	applier chain.Applier
-	engines *engine.Pool
-	log     *platform.Log
+// engines are the engines of a pool, as they are applied with.
+type engines struct {
+	pool *engine.Pool
+	log  *platform.Log
 }
 
-// Apply does what chain.Applier.Apply does.
-func (p *persistent) Apply(ctx context.Context, app dockerfile.Application) (dockerfile.Applied, error) {
-	for {
-		var used engine.Engine
-		applier := p.applier
-		applier.Engine = func(ctx context.Context) (chain.Engine, error) {
-			e, err := p.open(ctx)
-			if err != nil {
-				return nil, err
-			}
-			used = e
-			return e, nil
-		}
-		applied, err := applier.Apply(ctx, app)
-		if err == nil || used == nil || ctx.Err() != nil {
-			return applied, err
-		}
-		lost, again := p.engines.Lost(ctx, used)
-		if lost == nil {
-			return applied, err
-		}
-		if !again {
-			return applied, fmt.Errorf("the BuildKit engine was lost in the midst of the build (%w): %w", lost, err)
-		}
-		p.log.Warnf("The BuildKit engine was lost in the midst of the build (%v); starting again with another", lost)
-	}
-}
-
-// open opens an engine.
-func (p *persistent) open(ctx context.Context) (engine.Engine, error) {
-	e, err := p.engines.Open(ctx)
+// open opens an engine, and says which.
+func (e *engines) open(ctx context.Context) (chain.Engine, error) {
+	opened, err := e.pool.Open(ctx)
 	if err != nil {
 		return nil, withCode(err)
 	}
-	p.log.Infof("Engine: %s", e.Description())
-	return e, nil
+	e.log.Infof("Engine: %s", opened.Description())
+	return opened, nil
+}
+
+// lost tells how an engine that open has given went away, and whether there is another.
+func (e *engines) lost(ctx context.Context, used chain.Engine) (lost error, again bool) {
+	opened, ok := used.(engine.Engine)
+	if !ok {
+		return nil, false
+	}
+	return e.pool.Lost(ctx, opened)
 }
 
 // withCode gives the failure to have an engine its exit code: that none can be had is one

@@ -35,7 +35,10 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	if err != nil {
 		return err
 	}
-	applier := &persistent{engines: newPool(in), log: in.Log, applier: chain.Applier{
+	used := &engines{pool: newPool(in), log: in.Log}
+	applier := &chain.Applier{
+		Engine:             used.open,
+		Lost:               used.lost,
 		Keychain:           in.Keychain,
 		InsecureRegistries: in.InsecureRegistries,
 		Secrets:            in.Secrets,
@@ -49,21 +52,26 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		Warn:               in.Log.Warnf,
 		Info:               in.Log.Infof,
 		Debug:              in.Log.Debugf,
-	}}
-	err = phase.Extender{
+	}
+	extender := phase.Extender{
 		Log:         in.Log,
 		Applier:     applier,
-		Kind:        dockerfile.Kind(in.Kind),
 		Layout:      in.API.Generated(),
 		Group:       in.Group,
 		Analyzed:    in.Analyzed,
 		Generated:   in.Generated,
 		App:         in.App,
 		Extended:    in.Extended,
-		Base:        in.Base,
-		Outputs:     in.Outputs,
+		Bases:       map[dockerfile.Kind]string{},
+		Outputs:     map[dockerfile.Kind][]string{},
 		InContainer: in.InContainer,
-	}.Run(ctx)
+	}
+	for _, image := range in.Images {
+		kind := dockerfile.Kind(image.Kind)
+		extender.Kinds = append(extender.Kinds, kind)
+		extender.Bases[kind], extender.Outputs[kind] = image.Base, image.Outputs
+	}
+	err = extender.Run(ctx)
 	if closeErr := closeProgress(); err == nil {
 		err = platform.WithCode(platform.CodeExtend, closeErr)
 	}

@@ -80,7 +80,7 @@ func (r *run) convert(ctx context.Context, env environment) (*plan, error) {
 	if err := json.Unmarshal(r.base.RawConfig, &p.image); err != nil {
 		return nil, fmt.Errorf("parse configuration of base image %q: %w", r.app.Base, err)
 	}
-	p.state = p.source(r.base, env)
+	p.state = p.source(r.base, env, r.who("base"))
 	for _, s := range r.steps {
 		if err := r.convertStep(ctx, env, p, s); err != nil {
 			return nil, err

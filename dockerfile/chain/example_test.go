@@ -59,8 +59,8 @@ func ExampleApplier_Apply() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(applied.Layers, "layers,", len(entries), "extended image")
-	fmt.Println(entries[0].Name() == applied.Manifest)
+	fmt.Println(applied[0].Layers, "layers,", len(entries), "extended image")
+	fmt.Println(entries[0].Name() == applied[0].Manifest)
 	// Output:
 	// 0 layers, 1 extended image
 	// true

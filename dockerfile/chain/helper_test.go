@@ -309,5 +309,5 @@ func apply(t *testing.T, h *harness, app dockerfile.Application) extended {
 	if err != nil {
 		t.Fatalf("Apply: %v", err)
 	}
-	return readExtended(t, app.Extended, out, applied)
+	return readExtended(t, app.Extended, out, applied[0])
 }

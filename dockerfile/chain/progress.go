@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/util/progress/progressui"
@@ -58,33 +59,64 @@ func (o *output) tail(vertex string) string {
 	return strings.Join(lines, "\n")
 }
 
-// watch shows the progress of one build and keeps output. The channel is for the
-// build, which closes it; wait returns when everything is shown.
-func (r *run) watch(ctx context.Context, keep *output) (ch chan *client.SolveStatus, wait func(), err error) {
-	w, mode := r.Progress.Output, progressui.DisplayMode(r.Progress.Mode)
+// display shows the progress of the builds that one engine makes side by side, as
+// one.
+type display struct {
+	shown  chan *client.SolveStatus
+	builds sync.WaitGroup
+	gone   chan struct{}
+}
+
+// openDisplay begins to show. The caller closes the display.
+func (b *batch) openDisplay(ctx context.Context) (*display, error) {
+	w, mode := b.Progress.Output, progressui.DisplayMode(b.Progress.Mode)
 	if w == nil {
 		w, mode = io.Discard, progressui.QuietMode
 	}
-	display, err := progressui.NewDisplay(w, mode)
+	ui, err := progressui.NewDisplay(w, mode)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ch = make(chan *client.SolveStatus)
-	shown := make(chan *client.SolveStatus)
-	gone := make(chan struct{})
+	d := &display{shown: make(chan *client.SolveStatus), gone: make(chan struct{})}
 	go func() {
-		defer close(gone)
-		_, _ = display.UpdateFrom(ctx, shown)
+		defer close(d.gone)
+		_, _ = ui.UpdateFrom(ctx, d.shown)
 	}()
+	return d, nil
+}
+
+// build gives one build a channel, which it closes; passed is closed once all of it has
+// been kept and passed on.
+func (d *display) build(keep *output) (ch chan *client.SolveStatus, passed <-chan struct{}) {
+	ch = make(chan *client.SolveStatus)
+	done := make(chan struct{})
+	d.builds.Add(1)
 	go func() {
-		defer close(shown)
+		defer close(done)
+		defer d.builds.Done()
 		for status := range ch {
 			keep.add(status)
 			select {
-			case shown <- status:
-			case <-gone:
+			case d.shown <- status:
+			case <-d.gone:
 			}
 		}
 	}()
-	return ch, func() { <-gone }, nil
+	return ch, done
+}
+
+// close waits until everything is shown, but not for long for a build that was given up.
+func (d *display) close() {
+	ended := make(chan struct{})
+	go func() {
+		d.builds.Wait()
+		close(d.shown)
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		<-d.gone
+	case <-d.gone:
+	case <-time.After(farewell):
+	}
 }

@@ -3,7 +3,6 @@ package chain
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -30,53 +29,40 @@ const farewell = 3 * time.Second
 // solve runs the chain in an engine: it converts once more, now with what the
 // engine can do and with users looked up, solves the graph, and takes the added
 // layers into the stage.
-func (r *run) solve(ctx context.Context, stage *result.Stage, draft *plan) (*plan, []result.Layer, error) {
-	if r.Engine == nil {
-		return nil, nil, errors.New("the Dockerfiles add layers, and no engine to make them was given")
-	}
-	engine, err := r.Engine(ctx)
+func (r *run) solve(ctx context.Context, c *client.Client, show *display) error {
+	r.attempts++
+	in, err := newReceiver(filepath.Join(r.stage.Path(), fmt.Sprintf("received-%d", r.attempts)), r.base, r.LayerCompression)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	defer func() {
-		if err := engine.Close(); err != nil {
-			r.log(r.Warn, "Close the BuildKit engine: %v", err)
-		}
-	}()
-	c, err := engine.Client(ctx)
+	opt, done, err := r.solveOpt(in)
 	if err != nil {
-		return nil, nil, err
-	}
-	in, err := newReceiver(filepath.Join(stage.Path(), "received"), r.base, r.LayerCompression)
-	if err != nil {
-		return nil, nil, err
-	}
-	opt, done, err := r.solveOpt(draft, in, stage)
-	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer done()
 	b := &build{run: r}
 	keep := &output{}
-	status, wait, err := r.watch(ctx, keep)
-	if err != nil {
-		return nil, nil, err
-	}
+	status, shown := show.build(keep)
 	resp, err := finish(ctx, func() (*client.SolveResponse, error) {
 		return c.Build(ctx, *opt, "", b.solve, status)
 	})
-	wait()
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil, nil, r.explain(ctx, err, keep)
-	case err != nil && b.err != nil:
-		// The build function knows more than the engine's account of it.
-		return nil, nil, r.explain(ctx, b.err, keep)
+		return r.explain(ctx, err, keep)
 	case err != nil:
-		return nil, nil, r.explain(ctx, err, keep)
+		<-shown
+		if b.err != nil {
+			// The build function knows more than the engine's account of it.
+			err = b.err
+		}
+		return r.explain(ctx, err, keep)
 	}
-	added, err := in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(b.plan.layers))
-	return b.plan, added, err
+	<-shown
+	if r.added, err = in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(b.plan.layers)); err != nil {
+		return err
+	}
+	r.plan, r.solved = b.plan, true
+	return nil
 }
 
 // finish waits for a build, but not for long once the context has ended.
@@ -109,7 +95,7 @@ func finish(ctx context.Context, run func() (*client.SolveResponse, error)) (*cl
 // solveOpt is what the engine is given beside the graph: directories, images and
 // credentials through the session, and where the layers go. done removes what
 // was fetched meanwhile.
-func (r *run) solveOpt(draft *plan, in *receiver, stage *result.Stage) (_ *client.SolveOpt, done func(), err error) {
+func (r *run) solveOpt(in *receiver) (_ *client.SolveOpt, done func(), err error) {
 	compression := r.LayerCompression
 	if compression == "" {
 		compression = result.Uncompressed
@@ -136,14 +122,14 @@ func (r *run) solveOpt(draft *plan, in *receiver, stage *result.Stage) (_ *clien
 	if all := r.secrets(); len(all) > 0 {
 		opt.Session = append(opt.Session, secretsprovider.FromMap(all))
 	}
-	for name, dir := range draft.contexts {
+	for name, dir := range r.plan.contexts {
 		if opt.LocalMounts[name], err = fsutil.NewFS(dir); err != nil {
 			return nil, nil, fmt.Errorf("open context %s: %w", dir, err)
 		}
 	}
 	var stores []*base.Store
-	for name, img := range draft.stores {
-		store := img.Store(stage.Path())
+	for name, img := range r.plan.stores {
+		store := img.Store(r.stage.Path())
 		stores = append(stores, store)
 		opt.OCIStores[name] = store
 	}
@@ -259,7 +245,7 @@ func (r *run) rename(def *llb.Definition) {
 		for k, v := range meta.Description {
 			description[k] = v
 		}
-		description["llb.customname"] = "[" + extension + "] " + counter.ReplaceAllString(name, "")
+		description["llb.customname"] = r.who(extension) + " " + counter.ReplaceAllString(name, "")
 		meta.Description = description
 		def.Metadata[digest.Digest(dgst)] = meta
 	}

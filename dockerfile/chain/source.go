@@ -26,12 +26,12 @@ import (
 
 // source is the state that an image is. The engine pulls it by itself from a
 // registry; a layout, or a registry that the engine would not speak to, goes
-// through the session.
-func (p *plan) source(img *base.Image, env environment) llb.State {
+// through the session. Who is what it is for, in the display.
+func (p *plan) source(img *base.Image, env environment, who string) llb.State {
 	if len(img.Manifest.Layers) == 0 {
 		return llb.Scratch()
 	}
-	title := llb.WithCustomNamef("[base] FROM %s", img.Source)
+	title := llb.WithCustomNamef("%s FROM %s", who, img.Source)
 	if img.Pullable() {
 		return llb.Image(img.Name, llb.Platform(img.Platform()), title)
 	}
@@ -59,7 +59,7 @@ func (r *run) localContext(env environment, p *plan, s *step, commands []instruc
 	opts := []llb.LocalOption{
 		llb.ExcludePatterns(excludes),
 		llb.SharedKeyHint(name + ":" + s.Context),
-		llb.WithCustomNamef("[%s] load context %s", s.Extension, s.Context),
+		llb.WithCustomNamef("%s load context %s", r.who(s.Extension), s.Context),
 	}
 	if len(paths) > 0 {
 		opts = append(opts, llb.FollowPaths(paths))
@@ -161,7 +161,7 @@ func (r *run) insecureSources(ctx context.Context, env environment, p *plan, com
 		}
 		input := fmt.Sprintf("source-%d", len(inputs))
 		opts[key] = "input:" + input
-		inputs[input] = p.source(img, env)
+		inputs[input] = p.source(img, env, r.who("image"))
 	}
 	return nil
 }

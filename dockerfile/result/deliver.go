@@ -67,58 +67,105 @@ type Destinations struct {
 	Registry base.Options
 }
 
-// Deliver verifies the image and brings it to every destination: first what can
-// fail for long, pushing and copying, and then, with everything prepared, the
-// renames that make the results visible. When it fails, results of earlier runs
-// are as they were, but for references that were pushed already.
-func (i *Image) Deliver(ctx context.Context, stage *Stage, to Destinations) error {
+// Delivery is an image on its way to its destinations, of which nobody can see
+// anything yet. It ends in Deliver, or by Abort.
+type Delivery struct {
+	image    *Image
+	to       Destinations
+	files    []pending
+	extended *pendingExtended
+}
+
+// Prepare verifies the image and does for each destination what nobody sees:
+// copying, into the stage or beside what is there. When it fails, nothing is left.
+func (i *Image) Prepare(ctx context.Context, stage *Stage, to Destinations) (_ *Delivery, err error) {
 	if err := i.Verify(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	var files []pending
-	delivered := false
+	d := &Delivery{image: i, to: to}
 	defer func() {
-		if !delivered {
-			for _, p := range files {
-				p.abort()
-			}
+		if err != nil {
+			d.Abort()
 		}
 	}()
 	for _, out := range to.Outputs {
 		p, err := i.stage(ctx, out)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if p != nil {
-			files = append(files, p)
+			d.files = append(d.files, p)
 		}
 	}
-	var extended *pendingExtended
 	if to.Extended != "" {
-		var err error
-		if extended, err = i.stageExtended(ctx, stage, to.Extended); err != nil {
-			return err
+		if d.extended, err = i.stageExtended(ctx, stage, to.Extended); err != nil {
+			return nil, err
 		}
 	}
-	for _, out := range to.Outputs {
-		if out.Reference == "" {
-			continue
-		}
-		if err := i.push(ctx, out.Reference, to.Registry); err != nil {
+	return d, nil
+}
+
+// Abort removes what was prepared. It does nothing to a Delivery that has come to
+// Deliver.
+func (d *Delivery) Abort() {
+	for _, p := range d.files {
+		p.abort()
+	}
+	d.files = nil
+}
+
+// Deliver brings images to their destinations, all of them or none: first what
+// can fail for long, the pushes, and then the renames that make the results
+// visible. When it fails, results of earlier runs are as they were, but for
+// references that were pushed already.
+func Deliver(ctx context.Context, deliveries ...*Delivery) error {
+	for _, d := range deliveries {
+		if err := d.push(ctx); err != nil {
+			abort(deliveries)
 			return err
 		}
 	}
 	if err := ctx.Err(); err != nil {
+		abort(deliveries)
 		return fmt.Errorf("hand over extended image: %w", err)
 	}
-	delivered = true
+	for n, d := range deliveries {
+		if err := d.commit(); err != nil {
+			abort(deliveries[n+1:])
+			return err
+		}
+	}
+	return nil
+}
+
+func abort(deliveries []*Delivery) {
+	for _, d := range deliveries {
+		d.Abort()
+	}
+}
+
+func (d *Delivery) push(ctx context.Context) error {
+	for _, out := range d.to.Outputs {
+		if out.Reference == "" {
+			continue
+		}
+		if err := d.image.push(ctx, out.Reference, d.to.Registry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Delivery) commit() error {
+	files := d.files
+	d.files = nil
 	for _, p := range files {
 		if err := p.commit(); err != nil {
 			return err
 		}
 	}
-	if extended != nil {
-		return extended.commit()
+	if d.extended != nil {
+		return d.extended.commit()
 	}
 	return nil
 }

@@ -142,5 +142,9 @@ func deliver(t *testing.T, img *result.Image, to result.Destinations) error {
 			t.Error(err)
 		}
 	}()
-	return img.Deliver(t.Context(), stage, to)
+	d, err := img.Prepare(t.Context(), stage, to)
+	if err != nil {
+		return err
+	}
+	return result.Deliver(t.Context(), d)
 }

@@ -284,13 +284,51 @@ func TestCancelledDeliveryChangesNothing(t *testing.T) {
 	}
 	defer stage.Close()
 	ctx, cancel := context.WithCancel(t.Context())
+	d, err := newImage(t, b).Prepare(ctx, stage, result.Destinations{Extended: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
 	cancel()
-	for _, img := range []*result.Image{newImage(t, b), newImage(t, b, newLayer(t, tarOf(t, "x"), types.OCILayer))} {
-		if err := img.Deliver(ctx, stage, result.Destinations{Extended: dir}); !errors.Is(err, context.Canceled) {
-			t.Errorf("error %v", err)
-		}
+	if err := result.Deliver(ctx, d); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	added := newImage(t, b, newLayer(t, tarOf(t, "x"), types.OCILayer))
+	if _, err := added.Prepare(ctx, stage, result.Destinations{Extended: dir}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("there is a result")
+	}
+}
+
+// Of two images that are delivered together none becomes visible when the second
+// one's push fails, and a layout that was begun for the first is gone.
+func TestDeliveriesThatFailTogether(t *testing.T) {
+	b := newBase(t)
+	dir := t.TempDir()
+	stage, err := result.NewStage(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stage.Close()
+	first, err := newImage(t, b).Prepare(t.Context(), stage, result.Destinations{
+		Extended: filepath.Join(dir, "build"), Outputs: []result.Output{{Layout: filepath.Join(dir, "whole")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := newImage(t, b).Prepare(t.Context(), stage, result.Destinations{
+		Outputs: []result.Output{{Reference: "127.0.0.1:1/nobody/there"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := result.Deliver(t.Context(), first, second); err == nil {
+		t.Fatal("a push to nobody has succeeded")
+	}
+	for _, name := range []string{"build", "whole"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			t.Errorf("there is %s", name)
+		}
 	}
 }
