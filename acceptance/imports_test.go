@@ -75,7 +75,7 @@ var importRules = []importRule{
 	},
 	{
 		room: graft + "/dockerfile/engine/...", never: []string{graft + "/..."},
-		except:  []string{graft + "/dockerfile/engine/..."},
+		except:  []string{graft + "/dockerfile/engine/...", graft + "/dockerfile/internal/..."},
 		because: "an engine knows nothing of buildpacks and can be used without them",
 	},
 	{

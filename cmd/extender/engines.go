@@ -60,6 +60,7 @@ func newPool(in platform.ExtenderInputs) *engine.Pool {
 	return engine.NewPool(in.BuildKit, in.AppID, engine.Options{
 		StateDir:           in.StateDir,
 		InsecureRegistries: in.InsecureRegistries,
+		RegistryCA:         in.RegistryCA,
 		CacheTTL:           in.CacheTTL,
 		CacheSize:          in.CacheSize,
 		TLS:                engine.TLS(in.BuildKitTLS),

@@ -23,9 +23,9 @@ func openRegistry(ctx context.Context, source string, opts Options) (*Image, err
 	if img := openSparse(ctx, ref, opts); img != nil {
 		return img, nil
 	}
-	img := &Image{Insecure: insecure(ref, opts.InsecureRegistries), reference: ref}
+	img := &Image{Insecure: insecure(ref.Context().Registry, opts.InsecureRegistries), reference: ref}
 	if opts.Transport == nil {
-		opts.Transport = transportFor(ref, opts, func() { img.private.Store(true) })
+		opts.Transport = transportFor(ref.Context().Registry, opts, func() { img.private.Store(true) })
 	}
 	desc, err := remote.Get(ref, RemoteOptions(ctx, ref, opts)...)
 	if err != nil {
@@ -62,7 +62,7 @@ func ParseReference(source string, insecureRegistries []string) (name.Reference,
 	if err != nil {
 		return nil, fmt.Errorf("parse reference (HOST/REPOSITORY:TAG, HOST/REPOSITORY@sha256:..., or oci:DIR for a layout): %w", err)
 	}
-	if insecure(ref, insecureRegistries) {
+	if insecure(ref.Context().Registry, insecureRegistries) {
 		return name.ParseReference(source, name.Insecure)
 	}
 	return ref, nil
@@ -87,14 +87,14 @@ func RemoteOptions(ctx context.Context, ref name.Reference, opts Options) []remo
 	}
 	rt := opts.Transport
 	if rt == nil {
-		rt = transportFor(ref, opts, func() {})
+		rt = transportFor(ref.Context().Registry, opts, func() {})
 	}
 	return append(out, remote.WithTransport(rt))
 }
 
-// insecure tells whether the registry of ref was named as insecure.
-func insecure(ref name.Reference, registries []string) bool {
-	host := ref.Context().RegistryStr()
+// insecure tells whether a registry was named as insecure.
+func insecure(registry name.Registry, registries []string) bool {
+	host := registry.RegistryStr()
 	return slices.Contains(registries, host) ||
 		host == name.DefaultRegistry && slices.Contains(registries, "docker.io")
 }

@@ -34,7 +34,7 @@ func openSparse(ctx context.Context, ref name.Reference, opts Options) *Image {
 		return nil
 	}
 	if opts.Transport == nil {
-		opts.Transport = transportFor(ref, opts, func() {})
+		opts.Transport = transportFor(ref.Context().Registry, opts, func() {})
 	}
 	c.open = func(desc v1.Descriptor) (io.ReadCloser, error) {
 		path := filepath.Join(dir, ocispecs.ImageBlobsDir, desc.Digest.Algorithm, desc.Digest.Hex)
@@ -57,7 +57,7 @@ func openSparse(ctx context.Context, ref name.Reference, opts Options) *Image {
 	}
 	img := &Image{
 		Name: CanonicalRepository(ref.Context()) + "@" + want.String(), Digest: want, Metadata: dir,
-		Insecure: insecure(ref, opts.InsecureRegistries), image: image, reference: ref,
+		Insecure: insecure(ref.Context().Registry, opts.InsecureRegistries), image: image, reference: ref,
 	}
 	// The registry was not spoken to: it may be one that the engine cannot verify.
 	img.private.Store(len(opts.RootCAs) > 0)

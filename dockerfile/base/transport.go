@@ -4,21 +4,29 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"net"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/graft-cnb/graft/dockerfile/internal/patience"
 )
 
 // defaultSilence is Options.Silence unless it is set.
 const defaultSilence = 30 * time.Second
 
-// transportFor carries requests about ref. It calls private when a server's
+// Transport carries requests that have to do with a registry, such as those to the
+// service that gives tokens for it.
+func Transport(registry name.Registry, opts Options) http.RoundTripper {
+	return transportFor(registry, opts, func() {})
+}
+
+// transportFor carries requests to a registry. It calls private when a server's
 // certificate leads to one of opts.RootCAs.
-func transportFor(ref name.Reference, opts Options, private func()) http.RoundTripper {
+func transportFor(registry name.Registry, opts Options, private func()) http.RoundTripper {
 	t, ok := remote.DefaultTransport.(*http.Transport)
 	if !ok {
 		return remote.DefaultTransport
@@ -28,9 +36,9 @@ func transportFor(ref name.Reference, opts Options, private func()) http.RoundTr
 	if silence == 0 {
 		silence = defaultSilence
 	}
-	t.DialContext = impatient(t.DialContext, silence)
+	t.DialContext = patience.Limit(t.DialContext, silence)
 	switch {
-	case insecure(ref, opts.InsecureRegistries):
+	case insecure(registry, opts.InsecureRegistries):
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by name
 	case len(opts.RootCAs) > 0:
 		t.TLSClientConfig = tlsConfig(opts.RootCAs, private)
@@ -61,39 +69,19 @@ func tlsConfig(roots []*x509.Certificate, private func()) *tls.Config {
 	}
 }
 
-type dialer func(ctx context.Context, network, address string) (net.Conn, error)
-
-// impatient gives up connections on which nothing moves. That is more than a limit
-// for the first byte of an answer, and does not limit how long a layer may take.
-func impatient(dial dialer, silence time.Duration) dialer {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &impatientConn{Conn: conn, silence: silence}, nil
+// Silent asks a registry for an image, and returns an error if the registry takes the
+// connection and then says nothing for opts.Silence. Any other answer, a refusal or no
+// connection too, is for those to judge who read from there: nil.
+func Silent(ctx context.Context, reference string, opts Options) error {
+	ref, err := ParseReference(reference, opts.InsecureRegistries)
+	if err != nil {
+		return nil
 	}
-}
-
-type impatientConn struct {
-	net.Conn
-	silence time.Duration
-}
-
-// Read fails when nothing comes.
-func (c *impatientConn) Read(p []byte) (int, error) {
-	if err := c.extend(); err != nil {
-		return 0, err
+	never := func(error) bool { return false }
+	_, err = remote.Head(ref, append(RemoteOptions(ctx, ref, opts), remote.WithRetryPredicate(never))...)
+	var silent *patience.SilentError
+	if errors.As(err, &silent) {
+		return explain(ref, err)
 	}
-	return c.Conn.Read(p)
+	return nil
 }
-
-// Write fails when nothing is taken. While something is, the answer may wait.
-func (c *impatientConn) Write(p []byte) (int, error) {
-	if err := c.extend(); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *impatientConn) extend() error { return c.SetDeadline(time.Now().Add(c.silence)) }

@@ -9,6 +9,7 @@ package engine
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"time"
 
@@ -57,6 +58,9 @@ type Options struct {
 	// engine may talk to over plain HTTP or TLS that it cannot verify. A remote
 	// engine has its own configuration for that.
 	InsecureRegistries []string
+	// RegistryCA are certificates that registries may have theirs from, beside those that
+	// the system trusts. A remote engine has its own configuration for that too.
+	RegistryCA []*x509.Certificate
 	// CacheTTL is the age from which the embedded engine drops records of its
 	// cache that nobody used. Zero: it keeps them.
 	CacheTTL time.Duration
@@ -101,6 +105,7 @@ func (o Options) embedded() embedded.Options {
 	return embedded.Options{
 		StateDir:           o.StateDir,
 		InsecureRegistries: o.InsecureRegistries,
+		RegistryCA:         o.RegistryCA,
 		CacheTTL:           o.CacheTTL,
 		CacheSize:          o.CacheSize,
 		Log:                o.Log,

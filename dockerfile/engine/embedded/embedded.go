@@ -86,13 +86,7 @@ func open(ctx context.Context, dir string, lock *os.File, requirements requireme
 	var ready *readiness
 	// Before its order the process has not touched anything.
 	if err = noteHolder(lock, p.cmd.Process.Pid); err == nil {
-		ready, err = p.begin(ctx, order{
-			StateDir:           dir,
-			InsecureRegistries: opts.InsecureRegistries,
-			CacheTTL:           opts.CacheTTL,
-			CacheSize:          opts.CacheSize,
-			Verbose:            opts.Log != nil,
-		})
+		ready, err = p.begin(ctx, opts.order(dir))
 	}
 	if err != nil {
 		conn.Close()

@@ -31,9 +31,27 @@ const (
 type order struct {
 	StateDir           string
 	InsecureRegistries []string
+	RegistryCA         [][]byte // certificates, in DER
+	Silence            time.Duration
 	CacheTTL           time.Duration
 	CacheSize          int64
 	Verbose            bool
+}
+
+// order is what the engine process is told of the options.
+func (o Options) order(stateDir string) order {
+	told := order{
+		StateDir:           stateDir,
+		InsecureRegistries: o.InsecureRegistries,
+		Silence:            o.Silence,
+		CacheTTL:           o.CacheTTL,
+		CacheSize:          o.CacheSize,
+		Verbose:            o.Log != nil,
+	}
+	for _, certificate := range o.RegistryCA {
+		told.RegistryCA = append(told.RegistryCA, certificate.Raw)
+	}
+	return told
 }
 
 // message is one line that the engine process writes to its standard output.

@@ -13,6 +13,7 @@
 package embedded
 
 import (
+	"crypto/x509"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,12 @@ type Options struct {
 	// InsecureRegistries are registry hosts, with port, that may be talked to over
 	// plain HTTP or over TLS that cannot be verified.
 	InsecureRegistries []string
+	// RegistryCA are certificates that registries may have theirs from, beside those
+	// that the system trusts.
+	RegistryCA []*x509.Certificate
+	// Silence is how long a registry may neither send nor take anything before a request
+	// is given up. Zero: 30 seconds.
+	Silence time.Duration
 	// CacheTTL is the age from which records that nobody used are dropped. Zero:
 	// they are kept.
 	CacheTTL time.Duration

@@ -5,6 +5,7 @@ package embedded_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"log"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/docker/cli/cli/config/types"
@@ -34,12 +36,19 @@ const registryUser, registryPassword = "ada", "not in the environment"
 // returns the registry's host and the image's name.
 func startRegistry(t *testing.T, start func(*httptest.Server), address string) (host, image string) {
 	t.Helper()
+	host, image, _ = startServer(t, start, address)
+	return host, image
+}
+
+// startServer is startRegistry with the server itself.
+func startServer(t *testing.T, start func(*httptest.Server), address string) (host, image string, server *httptest.Server) {
+	t.Helper()
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	store := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != registryUser || password != registryPassword {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			http.Error(w, "unauthorized", http.StatusUnauthorized)
@@ -69,7 +78,7 @@ func startRegistry(t *testing.T, start func(*httptest.Server), address string) (
 	if err := remote.Write(ref, img, remote.WithAuth(auth), remote.WithTransport(trusting)); err != nil {
 		t.Fatal(err)
 	}
-	return host, image
+	return host, image, server
 }
 
 // pull solves a graph that begins with an image, with the credentials in the session.
@@ -124,6 +133,21 @@ func TestInsecureRegistries(t *testing.T) {
 				t.Errorf("pulling from a registry that is named as insecure: %v", err)
 			}
 		})
+	}
+}
+
+// A registry whose certificate is signed by an authority of its owner's is trusted when
+// that one is named, also on the machine itself, where plain HTTP is what is usual.
+func TestPrivateAuthority(t *testing.T) {
+	needRoot(t)
+	host, image, server := startServer(t, (*httptest.Server).StartTLS, "127.0.0.1:0")
+	strict := open(t, embedded.Options{StateDir: t.TempDir()})
+	if err := pull(t, strict, image, registryPassword); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("pulling from %s, whose certificate nobody knows: %v", host, err)
+	}
+	trusting := open(t, embedded.Options{StateDir: t.TempDir(), RegistryCA: []*x509.Certificate{server.Certificate()}})
+	if err := pull(t, trusting, image, registryPassword); err != nil {
+		t.Errorf("pulling from a registry whose authority is named: %v", err)
 	}
 }
 

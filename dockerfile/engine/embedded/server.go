@@ -54,7 +54,11 @@ func newServer(o order, say *messenger) (*server, error) {
 }
 
 func (s *server) open(ctx context.Context) error {
-	hosts := registryHosts(s.order.InsecureRegistries)
+	registries, err := newRegistries(s.order)
+	if err != nil {
+		return err
+	}
+	hosts := registries.hosts
 	w, ready, err := newWorker(ctx, s.order.StateDir, hosts, s.say)
 	if err != nil {
 		return err

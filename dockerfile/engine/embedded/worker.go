@@ -20,8 +20,6 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/network/cniprovider"
 	"github.com/moby/buildkit/util/network/netproviders"
-	"github.com/moby/buildkit/util/resolver"
-	resolverconfig "github.com/moby/buildkit/util/resolver/config"
 	"github.com/moby/buildkit/worker/base"
 	"github.com/moby/buildkit/worker/runc"
 	"github.com/moby/sys/userns"
@@ -79,16 +77,6 @@ func snapshotter(state string, say *messenger) runc.SnapshotterFactory {
 	}
 	say.log(slog.LevelWarn, fmt.Sprintf("overlayfs does not work in the state directory %s (%v); files are copied instead, which is slow: use a state directory on ext4 or xfs", state, err))
 	return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
-}
-
-// registryHosts knows which registries may be talked to without verified TLS.
-func registryHosts(insecure []string) docker.RegistryHosts {
-	yes := true
-	hosts := make(map[string]resolverconfig.RegistryConfig, len(insecure))
-	for _, host := range insecure {
-		hosts[host] = resolverconfig.RegistryConfig{PlainHTTP: &yes, Insecure: &yes}
-	}
-	return resolver.NewRegistryConfig(hosts)
 }
 
 const buildkitModule = "github.com/moby/buildkit"
