@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/statelock"
 )
 
 // Check finds out whether the engine can run, by starting and ending it, and describes it
@@ -24,7 +26,7 @@ func Check(ctx context.Context, opts Options) (description string, err error) {
 	if err != nil {
 		return "", err
 	}
-	lock, err := tryLockState(dir)
+	lock, err := statelock.Try(dir)
 	if err != nil {
 		return "", err
 	}

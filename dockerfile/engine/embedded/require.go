@@ -18,6 +18,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/statelock"
 )
 
 // requirements are what it takes to run the engine as a certain user.
@@ -91,7 +93,7 @@ func (r requirements) stateDir(dir string) string {
 	}
 	// The cache of root and that of an ordinary user differ in ownership and in the
 	// attributes that overlayfs uses: they must not meet in one directory.
-	if info, err := os.Stat(lockFile(dir)); err == nil {
+	if info, err := os.Stat(statelock.Path(dir)); err == nil {
 		if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != r.uid {
 			return fmt.Sprintf("the state directory %s was made by uid %d, and this is uid %d: %s", dir, owner, r.uid, another)
 		}

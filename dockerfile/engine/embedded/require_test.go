@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/statelock"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
 )
 
@@ -55,7 +56,7 @@ func TestOpenTellsAllThatIsMissing(t *testing.T) {
 // A cache that another user made is refused, since its files would be unusable.
 func TestStateDirectoryOfAnotherUserIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(lockFile(dir), nil, 0o600); err != nil {
+	if err := os.WriteFile(statelock.Path(dir), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if line := (requirements{uid: os.Geteuid()}).stateDir(dir); line != "" {

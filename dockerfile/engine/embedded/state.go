@@ -13,9 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile is what the process that uses a state directory holds a lock on.
-func lockFile(state string) string { return filepath.Join(state, "lock") }
-
 // The parts of the state directory that live no longer than one engine. BuildKit's
 // own, with the cache, stand beside them.
 
