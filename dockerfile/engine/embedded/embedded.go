@@ -165,7 +165,7 @@ func describe(r *readiness) string {
 	if r.Rootless {
 		identity = "in a user namespace"
 	}
-	return fmt.Sprintf("embedded BuildKit %s %s (%s), %s", r.Version, identity, r.Snapshotter, isolation)
+	return fmt.Sprintf("embedded BuildKit %s %s (%s), %s, by %s", r.Version, identity, r.Snapshotter, isolation, runtimeDescription())
 }
 
 func refuse(err error, missing ...string) error {

@@ -134,7 +134,7 @@ func TestKilledProgramLeavesNothing(t *testing.T) {
 	if _, err := run(t.Context(), e, "true", t.TempDir()); err != nil {
 		t.Errorf("a RUN after the crash: %v", err)
 	}
-	for _, dir := range []string{"runc-overlayfs/executor/*/config.json", "runtime/runc/*", "tmp/*"} {
+	for _, dir := range []string{"runc-overlayfs/executor/*/config.json", "runtime/*/*", "tmp/*"} {
 		if left, _ := filepath.Glob(filepath.Join(state, dir)); len(left) > 0 {
 			t.Errorf("the next engine leaves %q", left)
 		}
@@ -151,7 +151,7 @@ func TestKilledProgramLeavesNothing(t *testing.T) {
 func controlGroups(t *testing.T, state string) []string {
 	t.Helper()
 	var groups []string
-	containers, err := filepath.Glob(filepath.Join(state, "runtime", "runc", "*"))
+	containers, err := filepath.Glob(filepath.Join(state, "runtime", "*", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/ociruntime"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
 )
 
@@ -23,11 +24,12 @@ import (
 // become an engine process.
 var initialised atomic.Bool
 
-// Init makes this process the embedded engine if Open started it to be that, and
-// does not return then. In any other process it returns at once. Call it first
+// Init makes this process the embedded engine if Open started it to be that, or the
+// engine's OCI runtime, and does not return then. In any other process it returns at once. Call it first
 // thing in main, before flags are parsed.
 func Init() {
 	initialised.Store(true)
+	ociruntime.Init()
 	if len(os.Args) == 0 {
 		return
 	}
@@ -86,8 +88,10 @@ func serve(o order, say *messenger) error {
 	if err := cleanState(o.StateDir, say); err != nil {
 		return err
 	}
-	if err := ownRuncDir(o.StateDir); err != nil {
-		return err
+	if !ociruntime.Available {
+		if err := ownRuncDir(o.StateDir); err != nil {
+			return err
+		}
 	}
 	if err := reviveState(o.StateDir, say); err != nil {
 		return err

@@ -1,5 +1,6 @@
 // Package embedded runs BuildKit as part of this program: no daemon, no socket
-// file, nothing to install but runc.
+// file, nothing to install. Only a build without cgo, or without the tag seccomp, needs
+// runc: any other is its own OCI runtime.
 //
 // The engine is a process of its own, started from this program's executable, in
 // namespaces of its own: a mount namespace, so that no mount can stay on the

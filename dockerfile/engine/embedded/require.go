@@ -19,6 +19,7 @@ import (
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/ociruntime"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/statelock"
 )
 
@@ -49,7 +50,9 @@ func (r requirements) missing(dir string) []string {
 			lines = append(lines, fmt.Sprintf("the program %s is not in PATH: install the package %s", program, pkg))
 		}
 	}
-	need("runc", "runc")
+	if !ociruntime.Available {
+		need(runcProgram, "runc")
+	}
 	if r.root() {
 		if !hasCapability(unix.CAP_SYS_ADMIN) {
 			tryNamespaces = false // without the capability there are none

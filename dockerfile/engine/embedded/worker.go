@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -29,17 +28,21 @@ import (
 // follows.
 const workerPrefix = "runc-"
 
-// newWorker makes the worker: runc, the host's network, overlayfs.
+// newWorker makes the worker: an OCI runtime, the host's network, overlayfs.
 func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, say *messenger) (*base.Worker, readiness, error) {
 	ready := readiness{Version: version(), Rootless: userns.RunningInUserNS()}
+	command, err := runtimeCommand(state)
+	if err != nil {
+		return nil, ready, err
+	}
 	factory := snapshotter(state, say)
 	ready.Snapshotter = factory.Name
 	opt, err := runc.NewWorkerOpt(state, factory, ready.Rootless, oci.ProcessSandbox,
 		nil, // labels
 		nil, // id map: a user namespace is around the engine, not around a RUN
 		netproviders.Opt{Mode: "host", CNI: cniprovider.Opt{Root: state}}, // no CNI to install, and package mirrors are reached
-		nil,               // DNS: the host's
-		"runc", "", false, // no AppArmor profile, no SELinux label
+		nil,                // DNS: the host's
+		command, "", false, // no AppArmor profile, no SELinux label
 		nil, "", "", nil) // parallelism, trace socket, cgroup parent, CDI devices: BuildKit's defaults
 	if err != nil {
 		return nil, ready, err
@@ -77,18 +80,4 @@ func snapshotter(state string, say *messenger) runc.SnapshotterFactory {
 	}
 	say.log(slog.LevelWarn, fmt.Sprintf("overlayfs does not work in the state directory %s (%v); files are copied instead, which is slow: use a state directory on ext4 or xfs", state, err))
 	return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
-}
-
-const buildkitModule = "github.com/moby/buildkit"
-
-// version is that of the BuildKit that is compiled in.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if module.Path == buildkitModule {
-				return module.Version
-			}
-		}
-	}
-	return "of unknown version"
 }
