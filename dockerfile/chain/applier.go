@@ -62,6 +62,9 @@ type Applier struct {
 	// RegistryCA are certificates that registries may have theirs from, beside those
 	// that the system knows. Images from there reach the engine through the session.
 	RegistryCA []*x509.Certificate
+	// PullSilence is how long the registry of the base may send nothing to an engine
+	// that pulls it, before the build is given up. Zero: a minute.
+	PullSilence time.Duration
 	// BaseMetadata is a directory with image layouts named by digest, in which a
 	// platform keeps what it has read of its base images. Empty: there is none.
 	BaseMetadata string

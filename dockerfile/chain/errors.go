@@ -52,6 +52,9 @@ func (r *run) explain(ctx context.Context, err error, out *output) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, context.Cause(ctx))
 	}
+	if failed := out.pull.failure(err); failed != nil {
+		return fmt.Errorf("pull base image %q into the engine: %w", r.app.Base, failed)
+	}
 	s, line := r.locateSolve(err)
 	if s == nil {
 		var known *dockerfile.Error

@@ -18,14 +18,17 @@ const (
 	tailLines = 30
 )
 
-// output keeps the end of what each command of a build printed.
+// output keeps the end of what each command of a build printed, and how the base
+// arrives.
 type output struct {
+	pull  pull
 	mu    sync.Mutex
 	tails map[string][]byte
 }
 
 // add takes what arrived.
 func (o *output) add(status *client.SolveStatus) {
+	o.pull.add(status)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, l := range status.Logs {

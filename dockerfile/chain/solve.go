@@ -42,6 +42,8 @@ func (r *run) solve(ctx context.Context, c *client.Client, show *display) error 
 	defer done()
 	b := &build{run: r}
 	keep := &output{}
+	ctx, stop := r.watchPull(ctx, &keep.pull)
+	defer stop()
 	status, shown := show.build(keep)
 	resp, err := finish(ctx, func() (*client.SolveResponse, error) {
 		return c.Build(ctx, *opt, "", b.solve, status)
