@@ -40,6 +40,7 @@ type testRegistry struct {
 
 	mu       sync.Mutex
 	requests []string
+	fault    func(w http.ResponseWriter, r *http.Request) bool
 }
 
 // newRegistry makes a registry that asks everybody for the password, and starts
@@ -51,7 +52,11 @@ func newRegistry(t *testing.T, start func(*httptest.Server)) *testRegistry {
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		r.mu.Lock()
 		r.requests = append(r.requests, request.Method+" "+request.URL.Path)
+		fault := r.fault
 		r.mu.Unlock()
+		if fault != nil && fault(w, request) {
+			return
+		}
 		if request.Header.Get("Authorization") != basicAuth() {
 			w.Header().Set("WWW-Authenticate", `Basic realm="tests"`)
 			http.Error(w, "who are you", http.StatusUnauthorized)
@@ -77,6 +82,13 @@ func (r *testRegistry) asked(prefix string) int {
 		}
 	}
 	return n
+}
+
+// fail has the registry fail from now on where fault answers a request, and says so.
+func (r *testRegistry) fail(fault func(w http.ResponseWriter, r *http.Request) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fault = fault
 }
 
 func (r *testRegistry) options() []remote.Option {

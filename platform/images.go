@@ -18,6 +18,9 @@ type ExtendImage struct {
 	Base string
 	// Outputs are destinations of the whole image besides <extended>.
 	Outputs []string
+	// CacheFrom and CacheTo are caches that the engine takes from and gives to, as
+	// buildctl has them.
+	CacheFrom, CacheTo []string
 }
 
 // imageKinds are the kinds, in the order in which images are told of.
@@ -39,9 +42,10 @@ func extendImages(v *values) []ExtendImage {
 	}
 	slices.Sort(kinds)
 	bases, outputs := v.byKind("base", kinds), v.byKind("output", kinds)
+	from, to := v.forEachKind("cache-from", kinds, anyCache), v.forEachKind("cache-to", kinds, inlineCache)
 	var images []ExtendImage
 	for _, kind := range kinds {
-		image := ExtendImage{Kind: kind, Outputs: outputs[kind]}
+		image := ExtendImage{Kind: kind, Outputs: outputs[kind], CacheFrom: from[kind], CacheTo: to[kind]}
 		switch given := bases[kind]; {
 		case len(given) == 1:
 			image.Base = given[0]
@@ -95,6 +99,39 @@ func (v *values) byKind(flag string, kinds []string) map[string][]string {
 	}
 	return all
 }
+
+// forEachKind is byKind, where an item that is shared need not say a kind: it is for
+// every one.
+func (v *values) forEachKind(flag string, kinds []string, shared func(item string) bool) map[string][]string {
+	var own []string
+	all := map[string][]string{}
+	for n, item := range v.many[flag] {
+		kind, _, _ := strings.Cut(item, "=")
+		switch {
+		case slices.Contains(imageKinds, kind):
+			own = append(own, item)
+		case len(kinds) > 1 && !shared(item):
+			// Without the item, which may hold credentials.
+			v.fail(fmt.Errorf("%s: number %d is for which image? With -kind build,run write build=CACHE or run=CACHE", v.source[flag], n+1))
+		default:
+			for _, kind := range kinds {
+				all[kind] = append(all[kind], item)
+			}
+		}
+	}
+	v.many[flag] = own
+	for kind, items := range v.byKind(flag, kinds) {
+		all[kind] = append(all[kind], items...)
+	}
+	return all
+}
+
+// anyCache: many can read what one has written.
+func anyCache(string) bool { return true }
+
+// inlineCache tells whether a cache is a part of its image; two images that are written to
+// one place would each be all that there is.
+func inlineCache(item string) bool { return slices.Contains(strings.Split(item, ","), "type=inline") }
 
 // checkOutput accepts the destinations of a form that there is.
 func checkOutput(output string) error {

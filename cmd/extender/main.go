@@ -31,6 +31,10 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	if in.Preflight {
 		return preflight(ctx, in)
 	}
+	from, to, err := caches(in)
+	if err != nil {
+		return err
+	}
 	progress, closeProgress, err := openProgress(in)
 	if err != nil {
 		return err
@@ -46,6 +50,8 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		RegistryCA:         in.RegistryCA,
 		RunCA:              in.RunCA,
 		BaseMetadata:       in.BaseMetadata,
+		CacheFrom:          from,
+		CacheTo:            to,
 		Progress:           progress,
 		Epoch:              in.Epoch,
 		LayerCompression:   result.Compression(in.LayerCompression),

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/buildkit/client"
 
+	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/result"
 )
 
@@ -84,6 +85,13 @@ type Applier struct {
 	// TempDir is for what has no better place: layers on their way to a registry.
 	// Empty: the system's.
 	TempDir string
+	// CacheFrom are the caches that an engine may take from, and CacheTo those that it
+	// gives to when an image is solved. One that fails is worth a warning, and no more.
+	CacheFrom, CacheTo map[dockerfile.Kind][]Cache
+	// CacheSilence is how long the registry of a cache may be silent before the cache is
+	// left out, and how long there may be no progress in writing one. Zero: 10 seconds,
+	// and 10 minutes.
+	CacheSilence time.Duration
 	// Warn, Info and Debug get what there is to say, without a newline at the end,
 	// one call at a time. Nil: dropped.
 	Warn, Info, Debug func(format string, args ...any)

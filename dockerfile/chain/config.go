@@ -28,11 +28,20 @@ func (r *run) config(p *plan, added []result.Layer) ([]byte, error) {
 	for _, l := range added {
 		img.RootFS.DiffIDs = append(img.RootFS.DiffIDs, digest.Digest(l.DiffID.String()))
 	}
-	data, err := json.Marshal(img)
+	data, err := json.Marshal(struct {
+		dockerspec.DockerOCIImage
+		inlineCache
+	}{img, inlineCache{r.inlineCache}})
 	if err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
 	return data, nil
+}
+
+// inlineCache is the part of a configuration by which BuildKit takes an image for a
+// cache. It counts layers by their position and does not depend on their form.
+type inlineCache struct {
+	Cache json.RawMessage `json:"moby.buildkit.cache.v0,omitempty"`
 }
 
 // imageConfig is the configuration but for the layers that are added.

@@ -18,6 +18,8 @@ import (
 	"github.com/moby/buildkit/session/auth"
 	"golang.org/x/crypto/nacl/sign"
 	"google.golang.org/grpc"
+
+	"github.com/graft-cnb/graft/dockerfile/base"
 )
 
 // hubHost is where Docker Hub's registry really is; keychains know it by its
@@ -30,6 +32,7 @@ const hubHost = "registry-1.docker.io"
 type credentials struct {
 	auth.UnimplementedAuthServer
 	keychain authn.Keychain
+	registry base.Options
 	seed     []byte
 }
 
@@ -38,11 +41,12 @@ var (
 	_ auth.AuthServer    = (*credentials)(nil)
 )
 
-// newCredentials backs a session with a keychain; nil is anonymous.
-func newCredentials(k authn.Keychain) *credentials {
+// newCredentials backs a session with a keychain (nil is anonymous), and speaks to
+// services that give tokens as to their registries.
+func newCredentials(registry base.Options) *credentials {
 	seed := make([]byte, 32)
 	_, _ = rand.Read(seed) // never fails
-	return &credentials{keychain: k, seed: seed}
+	return &credentials{keychain: registry.Keychain, registry: registry, seed: seed}
 }
 
 // Register makes the session answer for credentials.
@@ -131,12 +135,17 @@ func (c *credentials) FetchToken(ctx context.Context, req *auth.FetchTokenReques
 	if config.RegistryToken != "" {
 		return &auth.FetchTokenResponse{Token: config.RegistryToken}, nil
 	}
+	client, err := c.client(req.Host)
+	if err != nil {
+		return nil, err
+	}
+	defer client.CloseIdleConnections()
 	user, password := secret(config)
 	options := authutil.TokenOptions{
 		Realm: req.Realm, Service: req.Service, Scopes: req.Scopes, Username: user, Secret: password,
 	}
 	if password == "" || user != "" {
-		resp, err := authutil.FetchToken(ctx, http.DefaultClient, nil, options)
+		resp, err := authutil.FetchToken(ctx, client, nil, options)
 		if err == nil {
 			return &auth.FetchTokenResponse{Token: resp.Token, ExpiresIn: int64(resp.ExpiresInSeconds)}, nil
 		}
@@ -145,9 +154,18 @@ func (c *credentials) FetchToken(ctx context.Context, req *auth.FetchTokenReques
 			return nil, fmt.Errorf("fetch a token for %s: %w", req.Host, err)
 		}
 	}
-	resp, err := authutil.FetchTokenWithOAuth(ctx, http.DefaultClient, nil, "graft", options)
+	resp, err := authutil.FetchTokenWithOAuth(ctx, client, nil, "graft", options)
 	if err != nil {
 		return nil, fmt.Errorf("fetch a token for %s: %w", req.Host, err)
 	}
 	return &auth.FetchTokenResponse{Token: resp.AccessToken, ExpiresIn: int64(resp.ExpiresInSeconds)}, nil
+}
+
+// client is for the service that gives tokens for a registry.
+func (c *credentials) client(host string) (*http.Client, error) {
+	registry, err := name.NewRegistry(host)
+	if err != nil {
+		return nil, fmt.Errorf("fetch a token for %s: %w", host, err)
+	}
+	return &http.Client{Transport: base.Transport(registry, c.registry)}, nil
 }

@@ -89,8 +89,8 @@ func (b *batch) openDisplay(ctx context.Context) (*display, error) {
 }
 
 // build gives one build a channel, which it closes; passed is closed once all of it has
-// been kept and passed on.
-func (d *display) build(keep *output) (ch chan *client.SolveStatus, passed <-chan struct{}) {
+// been seen and passed on. What see returns is shown.
+func (d *display) build(see func(*client.SolveStatus) *client.SolveStatus) (ch chan *client.SolveStatus, passed <-chan struct{}) {
 	ch = make(chan *client.SolveStatus)
 	done := make(chan struct{})
 	d.builds.Add(1)
@@ -98,9 +98,8 @@ func (d *display) build(keep *output) (ch chan *client.SolveStatus, passed <-cha
 		defer close(done)
 		defer d.builds.Done()
 		for status := range ch {
-			keep.add(status)
 			select {
-			case d.shown <- status:
+			case d.shown <- see(status):
 			case <-d.gone:
 			}
 		}

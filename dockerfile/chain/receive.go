@@ -30,6 +30,9 @@ type receiver struct {
 	have map[digest.Digest]bool
 	// form is that of the blobs which added gives.
 	form result.Compression
+	// inlineCache is what the configuration of the engine says for those who take the image
+	// for a cache; known once added has returned.
+	inlineCache json.RawMessage
 }
 
 // newReceiver keeps what arrives in a directory of the stage.
@@ -68,10 +71,14 @@ func (r *receiver) added(ctx context.Context, manifest digest.Digest, want int) 
 	if err := r.read(ctx, manifest, &m); err != nil {
 		return nil, fmt.Errorf("read the manifest that the engine made: %w", err)
 	}
-	var config ocispecs.Image
+	var config struct {
+		ocispecs.Image
+		inlineCache
+	}
 	if err := r.read(ctx, m.Config.Digest, &config); err != nil {
 		return nil, fmt.Errorf("read the configuration that the engine made: %w", err)
 	}
+	r.inlineCache = config.Cache
 	below := len(r.base.Manifest.Layers)
 	if len(m.Layers) != below+want || len(config.RootFS.DiffIDs) != len(m.Layers) {
 		return nil, fmt.Errorf("the engine made an image with %d layers and %d diffIDs; %d of the base and %d added ones were expected",

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"sync"
@@ -29,7 +30,10 @@ type run struct {
 	solved   bool
 	attempts int
 	added    []result.Layer
-	extended *result.Image
+	// inlineCache is what the engine wants in the configuration, to be found there by
+	// those who take the image for a cache.
+	inlineCache json.RawMessage
+	extended    *result.Image
 
 	imagesMu sync.Mutex
 	images   map[string]*base.Image

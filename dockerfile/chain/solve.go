@@ -30,6 +30,18 @@ const farewell = 3 * time.Second
 // engine can do and with users looked up, solves the graph, and takes the added
 // layers into the stage.
 func (r *run) solve(ctx context.Context, c *client.Client, show *display) error {
+	from, to := r.reachable(ctx)
+	imports := newImports(from, func(format string, args ...any) { r.log(r.Warn, format, args...) })
+	err := r.solveWith(ctx, c, show, imports, to)
+	if err != nil && ctx.Err() == nil && imports.mayHaveFailed(err) {
+		r.log(r.Warn, "The build failed, perhaps because of what came from a cache; building without: %v", err)
+		err = r.solveWith(ctx, c, show, newImports(nil, nil), to)
+	}
+	return err
+}
+
+// solveWith is solve with some caches to take from and to give to.
+func (r *run) solveWith(ctx context.Context, c *client.Client, show *display, imports *imports, to []Cache) error {
 	r.attempts++
 	in, err := newReceiver(filepath.Join(r.stage.Path(), fmt.Sprintf("received-%d", r.attempts)), r.base, r.LayerCompression)
 	if err != nil {
@@ -40,11 +52,19 @@ func (r *run) solve(ctx context.Context, c *client.Client, show *display) error 
 		return err
 	}
 	defer done()
-	b := &build{run: r}
+	opt.CacheImports = imports.caches
+	opt.CacheExports, to = inlined(to)
+	b := &build{run: r, imports: imports}
 	keep := &output{}
 	ctx, stop := r.watchPull(ctx, &keep.pull)
 	defer stop()
-	status, shown := show.build(keep)
+	status, shown := show.build(func(s *client.SolveStatus) *client.SolveStatus {
+		keep.add(s)
+		if ctx.Err() == nil {
+			imports.see(s)
+		}
+		return s
+	})
 	resp, err := finish(ctx, func() (*client.SolveResponse, error) {
 		return c.Build(ctx, *opt, "", b.solve, status)
 	})
@@ -63,7 +83,11 @@ func (r *run) solve(ctx context.Context, c *client.Client, show *display) error 
 	if r.added, err = in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(b.plan.layers)); err != nil {
 		return err
 	}
+	r.inlineCache = in.inlineCache
 	r.plan, r.solved = b.plan, true
+	for _, cache := range to {
+		r.export(ctx, c, *opt, cache, show)
+	}
 	return nil
 }
 
@@ -116,7 +140,9 @@ func (r *run) solveOpt(in *receiver) (_ *client.SolveOpt, done func(), err error
 		Exports:     []client.ExportEntry{{Type: client.ExporterOCI, Attrs: attrs, OutputStore: in}},
 		LocalMounts: map[string]fsutil.FS{},
 		OCIStores:   map[string]content.Store{},
-		Session:     []session.Attachable{newCredentials(r.Keychain)},
+		Session:     []session.Attachable{newCredentials(r.registry)},
+		// The client writes caches into it, and does not make it.
+		FrontendAttrs: map[string]string{},
 		// Not recorded in the engine's history of builds, which would hold the
 		// graph, and in it the proxies with their passwords.
 		Internal: true,
@@ -147,9 +173,10 @@ func (r *run) solveOpt(in *receiver) (_ *client.SolveOpt, done func(), err error
 // build is the part of a solve that speaks to the engine's gateway. Its fields
 // may be read once the build has returned.
 type build struct {
-	run  *run
-	plan *plan
-	err  error
+	run     *run
+	imports *imports
+	plan    *plan
+	err     error
 }
 
 // solve is the gateway's build function.
@@ -164,7 +191,7 @@ func (b *build) solve(ctx context.Context, gw gateway.Client) (*gateway.Result, 
 
 func (b *build) solveGraph(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 	r := b.run
-	env := r.online(gw)
+	env := r.online(&cachedGateway{Client: gw, imports: b.imports})
 	p, err := r.convert(ctx, env)
 	if err != nil {
 		return nil, err
@@ -183,7 +210,7 @@ func (b *build) solveGraph(ctx context.Context, gw gateway.Client) (*gateway.Res
 		return nil, err
 	}
 	r.rename(def)
-	solved, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+	solved, err := env.gateway.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
 	if err != nil {
 		return nil, err
 	}

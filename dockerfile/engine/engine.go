@@ -61,6 +61,9 @@ type Options struct {
 	// RegistryCA are certificates that registries may have theirs from, beside those that
 	// the system trusts. A remote engine has its own configuration for that too.
 	RegistryCA []*x509.Certificate
+	// Silence is how long a registry may neither send nor take anything before the embedded
+	// engine gives a request up. Zero: 30 seconds.
+	Silence time.Duration
 	// CacheTTL is the age from which the embedded engine drops records of its
 	// cache that nobody used. Zero: it keeps them.
 	CacheTTL time.Duration
@@ -106,6 +109,7 @@ func (o Options) embedded() embedded.Options {
 		StateDir:           o.StateDir,
 		InsecureRegistries: o.InsecureRegistries,
 		RegistryCA:         o.RegistryCA,
+		Silence:            o.Silence,
 		CacheTTL:           o.CacheTTL,
 		CacheSize:          o.CacheSize,
 		Log:                o.Log,

@@ -92,13 +92,13 @@ func (s *server) open(ctx context.Context) error {
 		GarbageCollect:   w.GarbageCollect,
 		GracefulStop:     ctx.Done(),
 		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
-			"registry": registryremotecache.ResolveCacheExporterFunc(sessions, hosts),
-			"local":    localremotecache.ResolveCacheExporterFunc(sessions),
-			"inline":   inlineremotecache.ResolveCacheExporterFunc(),
+			cacheRegistry: registryremotecache.ResolveCacheExporterFunc(sessions, hosts),
+			cacheLocal:    localremotecache.ResolveCacheExporterFunc(sessions),
+			cacheInline:   inlineremotecache.ResolveCacheExporterFunc(),
 		},
 		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
-			"registry": registryremotecache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts),
-			"local":    localremotecache.ResolveCacheImporterFunc(sessions),
+			cacheRegistry: registryremotecache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts),
+			cacheLocal:    localremotecache.ResolveCacheImporterFunc(sessions),
 		},
 	})
 	return err

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/graft-cnb/graft/dockerfile"
+	"github.com/graft-cnb/graft/dockerfile/chain"
+	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/platform"
+)
+
+// caches are those that each image may take from and gives to. One that the embedded
+// engine does not know is bad usage; a remote engine knows for itself.
+func caches(in platform.ExtenderInputs) (from, to map[dockerfile.Kind][]chain.Cache, err error) {
+	from, to = map[dockerfile.Kind][]chain.Cache{}, map[dockerfile.Kind][]chain.Cache{}
+	var takes, gives []string // the types that are known; none for any
+	if len(in.BuildKit) == 0 {
+		takes, gives = embedded.CacheImports(), embedded.CacheExports()
+	}
+	for _, image := range in.Images {
+		kind := dockerfile.Kind(image.Kind)
+		if from[kind], err = chain.ParseCacheFrom(image.CacheFrom); err == nil {
+			err = checkCaches(from[kind], takes)
+		}
+		if err != nil {
+			return nil, nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-cache-from: %w", err))
+		}
+		if to[kind], err = chain.ParseCacheTo(image.CacheTo); err == nil {
+			err = checkCaches(to[kind], gives)
+		}
+		if err != nil {
+			return nil, nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-cache-to: %w", err))
+		}
+	}
+	return from, to, nil
+}
+
+func checkCaches(caches []chain.Cache, known []string) error {
+	for _, c := range caches {
+		if known != nil && !slices.Contains(known, c.Type) {
+			return fmt.Errorf("the embedded engine has no cache of type %q; it has %s (others need a BuildKit daemon that has them, and -buildkit)",
+				c.Type, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
