@@ -8,6 +8,7 @@
 #   GRAFT_CACHE=dir    where the base image, buildkitd, the demo and its engine's
 #                      cache are kept
 #                      (root: /var/cache/graft, others: ~/.cache/graft)
+#   ARCHITECTURES=list release: for which architectures (amd64 arm64)
 #   REQUIRE=1          test: what cannot be tested here fails instead of being
 #                      skipped (CI=true says the same)
 #   FUZZTIME=time      fuzz: how long for each target
@@ -21,6 +22,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PROGRAMS := detector generator extender
+ARCHITECTURES ?= amd64 arm64
 
 # Changing the linter's version is a commit of its own.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -29,6 +31,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # does not answer in a checkout that belongs to another user (sudo make).
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The tag leaves out a Markdown library that takes half of a program's start.
+TAGS := urfave_cli_no_docs
 LDFLAGS := -s -w -X github.com/graft-cnb/graft/platform.Version=$(VERSION)
 
 .PHONY: help
@@ -38,7 +41,11 @@ help: ## List the targets
 .PHONY: build
 build: ## Build detector, generator and extender into bin/, static
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
+
+.PHONY: release
+release: ## Build dist/: archives of the programs for each architecture, checksums
+	@VERSION='$(VERSION)' TAGS='$(TAGS)' LDFLAGS='$(LDFLAGS)' ARCHITECTURES='$(ARCHITECTURES)' hack/release.sh
 
 .PHONY: demo
 demo: build ## Extend a Debian image as examples/ ask for, and run what was installed
@@ -77,8 +84,8 @@ bench: build ## Measure what graft costs, as ratios
 	@go run ./acceptance/cmd/bench -programs bin
 
 .PHONY: clean
-clean: ## Remove the programs
-	rm -rf bin
+clean: ## Remove the programs and the release
+	rm -rf bin dist
 
 .PHONY: clean-cache
 clean-cache: ## Remove the base images, buildkitd, the demo and its engine's cache

@@ -16,6 +16,9 @@ declare -A package=(
 	[busybox]=busybox-static   # is all that the images of small tests hold
 	[dockerd]=docker.io        # is a platform's container engine, and has images
 	[docker]=docker.io         # speaks to it
+	[gcc]='gcc libc6-dev'      # builds the extender's own OCI runtime, with
+	[pkg-config]=pkg-config
+	[libseccomp]=libseccomp-dev
 )
 # Debian 13 has the command in a package of its own.
 if command -v apt-cache >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then
@@ -25,6 +28,10 @@ fi
 # installed says whether the program $1 is there, and fit for its use.
 installed() {
 	local path
+	if [ "$1" = libseccomp ]; then
+		pkg-config --exists libseccomp 2>/dev/null
+		return
+	fi
 	path=$(command -v "$1") || return
 	# busybox has to run in an image that holds no library.
 	[ "$1" != busybox ] || ! ldd "$path" >/dev/null 2>&1
@@ -36,7 +43,9 @@ fi
 programs=() packages=()
 for program in "$@"; do
 	if ! installed "$program"; then
-		programs+=("$program") packages+=("${package[$program]}")
+		# Some need two packages.
+		# shellcheck disable=SC2206
+		programs+=("$program") packages+=(${package[$program]})
 	fi
 done
 if [ ${#programs[@]} = 0 ]; then
