@@ -40,9 +40,6 @@ func checkFromCache(t *testing.T, first, second *scene, o outcome) {
 	if !slices.Equal(made, taken) {
 		t.Errorf("the layers are %v, and were %v: they do not come from the cache: %v", taken, made, o)
 	}
-	if n := strings.Count(o.stdout, "CACHED\n"); n != 3 {
-		t.Errorf("%d steps are said to be cached, wanted 3: %v", n, o)
-	}
 }
 
 // A second machine starts warm from a cache in a registry that asks for credentials, and
@@ -142,15 +139,16 @@ func TestCacheInPrivateRegistry(t *testing.T) {
 func TestCacheOfBothKinds(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := bothScene(t, embeddedIn(t, t.TempDir()))
-	s.both("one", "USER root\nRUN touch /one", "USER root\nRUN touch /two\nUSER 9")
+	s.both("one", "USER root\nRUN cat /proc/sys/kernel/random/uuid >/one", "USER root\nRUN cat /proc/sys/kernel/random/uuid >/two\nUSER 9")
 	s.env["CNB_CACHE_TO"] = "build=type=local,dest=" + dir + "/build\nrun=type=local,dest=" + dir + "/run"
 	s.succeed()
+	build, run := digest(t, s.of("build").image()), digest(t, s.of("run").image())
 	s.args = append(s.args, "-cache-from", "type=local,src="+dir+"/build", "-cache-from", "run=type=local,src="+dir+"/run")
 	delete(s.env, "CNB_CACHE_TO")
 	s.env["CNB_STATE_DIR"] = t.TempDir()
 	o := s.succeed()
-	if n := strings.Count(o.stdout, "CACHED\n"); n != 2 {
-		t.Errorf("%d steps are said to be cached, wanted 2: %v", n, o)
+	if a, b := digest(t, s.of("build").image()), digest(t, s.of("run").image()); a != build || b != run {
+		t.Errorf("the images are %v and %v, and were %v and %v: %v", a, b, build, run, o)
 	}
 	s.env["CNB_CACHE_TO"] = "type=local,dest=" + dir + "/other"
 	s.fail(3, "CNB_CACHE_TO", "which image")
