@@ -75,8 +75,13 @@ var importRules = []importRule{
 	},
 	{
 		room: graft + "/dockerfile/engine/...", never: []string{graft + "/..."},
-		except:  []string{graft + "/dockerfile/engine/...", graft + "/dockerfile/internal/..."},
+		except:  []string{graft + "/dockerfile/engine/...", graft + "/dockerfile/internal/...", graft + "/dockerfile/rootfs"},
 		because: "an engine knows nothing of buildpacks and can be used without them",
+	},
+	{
+		room: graft + "/dockerfile/rootfs/...", never: []string{graft + "/..."},
+		except:  []string{graft + "/dockerfile/rootfs/..."},
+		because: "what happens to a root filesystem is the same for engines and for results",
 	},
 	{
 		room: graft + "/phase/...", never: []string{buildkit + "/client/..."},

@@ -1,0 +1,233 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// xattrRecord begins the names of a header's records that hold extended attributes.
+const xattrRecord = "SCHILY.xattr."
+
+// file is a name in a directory.
+type file struct {
+	dir  *dir
+	name string
+}
+
+func (f file) path() string { return path.Join(f.dir.path, f.name) }
+
+// put makes the file that a header describes, in the place of what is there.
+func (a *applier) put(f file, hdr *tar.Header) error {
+	switch hdr.Typeflag {
+	case tar.TypeDir:
+		return a.putDir(f, hdr)
+	case tar.TypeReg, tar.TypeSymlink, tar.TypeFifo, tar.TypeLink:
+	case tar.TypeChar, tar.TypeBlock:
+		ok, err := a.canHold(f, hdr)
+		if !ok {
+			return err
+		}
+	default:
+		return fmt.Errorf("%w: it is of the unknown type %q", ErrDamaged, hdr.Typeflag)
+	}
+	err := a.make(f, hdr)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if hdr.Typeflag == tar.TypeLink {
+		if same, err := a.isLinked(f, hdr); same || err != nil {
+			return err
+		}
+	}
+	return a.replace(f, hdr)
+}
+
+// replace makes a file beside its place, and renames it: who uses the old one keeps it.
+func (a *applier) replace(f file, hdr *tar.Header) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(f.dir.fd, f.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	a.temps++
+	temporary := file{f.dir, fmt.Sprintf(".graft-%d-%d", os.Getpid(), a.temps)}
+	if err := a.make(temporary, hdr); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		if err := a.remove(f.path(), false); err != nil {
+			return errors.Join(err, temporary.unlink())
+		}
+	}
+	// A link that led to a directory may go.
+	a.dirs.last = nil
+	err := unix.Renameat(f.dir.fd, temporary.name, f.dir.fd, f.name)
+	if err != nil {
+		err = errors.Join(err, temporary.unlink())
+	}
+	if a.places.above[f.path()] && (errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)) {
+		return fmt.Errorf("the directory cannot be replaced, since something in it is mounted or to be left alone: %w", err)
+	}
+	return err
+}
+
+func (f file) unlink() error { return unix.Unlinkat(f.dir.fd, f.name, 0) }
+
+// make makes a file that is no directory at a name that is free, complete with owner,
+// mode, attributes and dates. It is EEXIST when the name is taken.
+func (a *applier) make(f file, hdr *tar.Header) (err error) {
+	mode := uint32(hdr.Mode & 0o7777)
+	switch hdr.Typeflag {
+	case tar.TypeLink:
+		return a.link(f, hdr)
+	case tar.TypeReg:
+		err = a.makeRegular(f)
+	case tar.TypeSymlink:
+		err = unix.Symlinkat(hdr.Linkname, f.dir.fd, f.name)
+	case tar.TypeFifo:
+		err = unix.Mknodat(f.dir.fd, f.name, unix.S_IFIFO|mode, 0)
+	default:
+		err = makeDevice(f, hdr)
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.describe(f, hdr); err != nil {
+		return errors.Join(err, f.unlink())
+	}
+	if err := setDates(f.dir.fd, f.name, datesOf(hdr)); err != nil {
+		return errors.Join(err, f.unlink())
+	}
+	return nil
+}
+
+func (a *applier) makeRegular(f file) error {
+	fd, err := unix.Openat(f.dir.fd, f.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	out := os.NewFile(uintptr(fd), f.name)
+	// Only its Write: with its other methods, copying takes a new buffer for each file.
+	_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{a.tar}, a.buffer)
+	if closeErr := out.Close(); err == nil {
+		err = closeErr
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err != nil {
+		return errors.Join(err, f.unlink())
+	}
+	return nil
+}
+
+func makeDevice(f file, hdr *tar.Header) error {
+	kind := uint32(unix.S_IFCHR)
+	if hdr.Typeflag == tar.TypeBlock {
+		kind = unix.S_IFBLK
+	}
+	number := unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
+	return unix.Mknodat(f.dir.fd, f.name, kind|uint32(hdr.Mode&0o7777), int(number))
+}
+
+// canHold tries to make a device, which a user namespace, for one, does not allow. The
+// image then has to do without, as in every container there.
+func (a *applier) canHold(f file, hdr *tar.Header) (bool, error) {
+	a.temps++
+	probe := file{f.dir, fmt.Sprintf(".graft-%d-%d", os.Getpid(), a.temps)}
+	err := makeDevice(probe, hdr)
+	if errors.Is(err, unix.EPERM) {
+		a.warnf("the device %s is left out: no devices can be made here", f.path())
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, probe.unlink()
+}
+
+// putDir makes a directory, or gives the one that is there another owner and mode.
+func (a *applier) putDir(f file, hdr *tar.Header) error {
+	err := unix.Mkdirat(f.dir.fd, f.name, 0o700)
+	if errors.Is(err, unix.EEXIST) {
+		var st unix.Stat_t
+		if err = unix.Fstatat(f.dir.fd, f.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			a.dirs.last = nil // it may have led through a link that now goes
+			if err = f.unlink(); err == nil {
+				err = unix.Mkdirat(f.dir.fd, f.name, 0o700)
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	a.dates[f.path()] = datesOf(hdr)
+	return a.describe(f, hdr)
+}
+
+// describe gives a file its owner, attributes and mode, in this order: a change of owner
+// takes capabilities and setuid away.
+func (a *applier) describe(f file, hdr *tar.Header) error {
+	if err := unix.Fchownat(f.dir.fd, f.name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("give it to %d:%d: %w", hdr.Uid, hdr.Gid, err)
+	}
+	for key, value := range hdr.PAXRecords {
+		if attribute, ok := strings.CutPrefix(key, xattrRecord); ok {
+			if err := a.setXattr(f, hdr, attribute, value); err != nil {
+				return fmt.Errorf("set its attribute %s: %w", attribute, err)
+			}
+		}
+	}
+	if hdr.Typeflag == tar.TypeSymlink {
+		return nil
+	}
+	if err := unix.Fchmodat(f.dir.fd, f.name, uint32(hdr.Mode&0o7777), 0); err != nil {
+		return fmt.Errorf("set its mode: %w", err)
+	}
+	return nil
+}
+
+func (a *applier) setXattr(f file, hdr *tar.Header, attribute, value string) error {
+	if strings.HasPrefix(attribute, "trusted.") {
+		// They are an overlay's own, never an image's.
+		a.warnf("the attribute %s of %s is left out", attribute, f.path())
+		return nil
+	}
+	err := unix.Lsetxattr(a.dirs.full(f.path()), attribute, []byte(value), 0)
+	plain := hdr.Typeflag == tar.TypeReg || hdr.Typeflag == tar.TypeDir
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) && strings.HasPrefix(attribute, "user.") && !plain {
+		a.warnf("the attribute %s of %s is left out: %v", attribute, f.path(), err)
+		return nil
+	}
+	return err
+}
+
+func (a *applier) warnf(format string, args ...any) {
+	if a.warn != nil {
+		a.warn(format, args...)
+	}
+}
+
+func setDates(fd int, name string, d dates) error {
+	var times [2]unix.Timespec
+	var err error
+	if times[0], err = unix.TimeToTimespec(d.access); err == nil {
+		times[1], err = unix.TimeToTimespec(d.change)
+	}
+	if err == nil {
+		err = unix.UtimesNanoAt(fd, name, times[:], unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return fmt.Errorf("date it: %w", err)
+	}
+	return nil
+}
