@@ -15,6 +15,7 @@ import (
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/damage"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/ociruntime"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
@@ -111,7 +112,7 @@ func serve(o order, say *messenger) error {
 	if !s.closed {
 		return nil // cut off
 	}
-	return leaveState(o.StateDir)
+	return damage.Leave(o.StateDir)
 }
 
 // detach sheds what the process has from the user who started the program

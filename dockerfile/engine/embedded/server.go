@@ -24,6 +24,8 @@ import (
 	"github.com/moby/buildkit/worker"
 	"github.com/moby/buildkit/worker/base"
 	"google.golang.org/grpc"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/registries"
 )
 
 // stopTimeout is how long the engine waits for solves that were cut off. It is
@@ -54,11 +56,10 @@ func newServer(o order, say *messenger) (*server, error) {
 }
 
 func (s *server) open(ctx context.Context) error {
-	registries, err := newRegistries(s.order)
+	hosts, err := registries.Hosts(s.order.InsecureRegistries, s.order.RegistryCA, s.order.Silence)
 	if err != nil {
 		return err
 	}
-	hosts := registries.hosts
 	w, ready, err := newWorker(ctx, s.order.StateDir, hosts, s.say)
 	if err != nil {
 		return err

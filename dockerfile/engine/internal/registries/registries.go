@@ -1,6 +1,7 @@
-//go:build linux
-
-package embedded
+// Package registries says how an engine in this program speaks to registries: which it
+// trusts, and how long it waits for them. It knows no credentials; those come over the
+// session of a solve.
+package registries
 
 import (
 	"crypto/tls"
@@ -15,7 +16,7 @@ import (
 	"github.com/graft-cnb/graft/dockerfile/internal/patience"
 )
 
-// defaultSilence is Options.Silence unless it is set.
+// defaultSilence is how long a registry may be silent unless something else is said.
 const defaultSilence = 30 * time.Second
 
 // hub is Docker Hub as references have it, and hubHost where its registry is.
@@ -32,30 +33,31 @@ type registries struct {
 	silence time.Duration
 }
 
-// newRegistries reads what the order says.
-func newRegistries(o order) (*registries, error) {
-	r := &registries{insecure: o.InsecureRegistries, silence: o.Silence}
+// Hosts says how an engine speaks to registries: to those of insecure over plain HTTP or
+// over TLS that is not verified, to all others by the authorities that the system and ca,
+// certificates in DER, name. silence is how long a registry may neither send nor take
+// anything before a request is given up; zero for 30 seconds.
+func Hosts(insecure []string, ca [][]byte, silence time.Duration) (docker.RegistryHosts, error) {
+	r := &registries{insecure: insecure, silence: silence}
 	if r.silence == 0 {
 		r.silence = defaultSilence
 	}
-	if len(o.RegistryCA) == 0 {
-		return r, nil
+	if len(ca) == 0 {
+		return r.hosts, nil
 	}
 	var err error
 	if r.roots, err = x509.SystemCertPool(); err != nil {
 		r.roots = x509.NewCertPool()
 	}
-	for _, der := range o.RegistryCA {
+	for _, der := range ca {
 		certificate, err := x509.ParseCertificate(der)
 		if err != nil {
 			return nil, fmt.Errorf("reading a certificate for registries: %w", err)
 		}
 		r.roots.AddCert(certificate)
 	}
-	return r, nil
+	return r.hosts, nil
 }
-
-var _ docker.RegistryHosts = (*registries)(nil).hosts
 
 // hosts tells where the registry of a name in references is, and gives a client for it.
 func (r *registries) hosts(name string) ([]docker.RegistryHost, error) {
