@@ -27,7 +27,7 @@ type sleeper struct {
 // startSleeper runs the extender once to an end, so that there is an earlier
 // result, and then again with a Dockerfile that sleeps in the background and in
 // the foreground. It returns when both sleep.
-func startSleeper(t *testing.T, e engine) *sleeper {
+func startSleeper(t *testing.T, e engine, args ...string) *sleeper {
 	t.Helper()
 	base := smallBase(t, nil)
 	mark := uniqueSeconds()
@@ -37,7 +37,7 @@ func startSleeper(t *testing.T, e engine) *sleeper {
 	s.before = s.listing()
 
 	s.step("two", "RUN sleep "+mark+" & sleep "+mark)
-	s.command = s.scene.command("-output", "oci:"+s.path("layers/whole"))
+	s.command = s.scene.command(append(args, "-output", "oci:"+s.path("layers/whole"))...)
 	s.command.Stdout, s.command.Stderr = &s.stdout, &s.stderr
 	check(t, s.command.Start())
 	t.Cleanup(func() {

@@ -54,11 +54,3 @@ type Application struct {
 	// "oci-archive:FILE" or "registry:REFERENCE".
 	Outputs []string
 }
-
-// Applied tells what an Application resulted in.
-type Applied struct {
-	// Manifest is the digest of the extended image's manifest, as sha256:<hex>.
-	Manifest string
-	// Layers is the number of layers that were added to the base.
-	Layers int
-}

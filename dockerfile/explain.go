@@ -83,3 +83,26 @@ func pointAt(number int, line string) string {
 	return fmt.Sprintf("%s%s\n%s| %s%s", margin, string(shown), strings.Repeat(" ", len(margin)-2),
 		strings.Repeat(" ", indent), strings.Repeat("^", max(1, word)))
 }
+
+// RunError is a command of a Dockerfile that failed.
+type RunError struct {
+	// Dockerfile says where the command stands.
+	Dockerfile *Error
+	// ExitCode is that of the command.
+	ExitCode int
+	// Output is the end of what the command printed on both streams.
+	Output string
+}
+
+// Error names extension, file and line, shows the line, and then the end of the
+// command's output.
+func (e *RunError) Error() string {
+	if e.Output == "" {
+		return e.Dockerfile.Error() + "\nthe command printed nothing"
+	}
+	lines := strings.Split(strings.TrimRight(e.Output, "\n"), "\n")
+	return e.Dockerfile.Error() + "\nthe last lines that it printed:\n    " + strings.Join(lines, "\n    ")
+}
+
+// Unwrap leads to the *Error, and through it to the engine's error.
+func (e *RunError) Unwrap() error { return e.Dockerfile }

@@ -45,26 +45,34 @@ type Extender struct {
 	Outputs map[dockerfile.Kind][]string
 	// InContainer tells whether this is a platform's container.
 	InContainer bool
+	// Report is the file or descriptor that gets the ExtendReport, also of a run that
+	// fails. Empty: none is written.
+	Report string
+	// Warnings has the warnings for the report. Nil: there are none.
+	Warnings *Warnings
+	// Redact takes secrets out of what goes into the report. Nil: there are none.
+	Redact func(text string) string
 }
 
 // Run extends the images. When it fails, what an earlier run extended stays, and of
 // several images none is replaced. Its error carries platform.CodeExtend, or the code of
 // what was missing.
 func (e Extender) Run(ctx context.Context) error {
-	return platform.WithCode(platform.CodeExtend, e.run(ctx))
+	apps, err := e.applications()
+	var applied []dockerfile.Applied
+	if err == nil {
+		applied, err = e.apply(ctx, apps)
+	}
+	return e.report(ctx, platform.WithCode(platform.CodeExtend, err), apps, applied)
 }
 
-func (e Extender) run(ctx context.Context) error {
-	apps, err := e.applications()
-	if err != nil {
-		return err
-	}
+func (e Extender) apply(ctx context.Context, apps []dockerfile.Application) ([]dockerfile.Applied, error) {
 	for _, app := range apps {
 		e.Log.Infof("Extending the %s image %s with %d Dockerfiles", app.Kind, app.Base, len(app.Steps))
 	}
 	applied, err := e.Applier.Apply(ctx, apps...)
 	if err != nil {
-		return err
+		return applied, err
 	}
 	for n, app := range apps {
 		e.Log.Infof("Extended the %s image with %d layers: %s", app.Kind, applied[n].Layers, filepath.Join(app.Extended, applied[n].Manifest))
@@ -72,7 +80,7 @@ func (e Extender) run(ctx context.Context) error {
 			e.Log.Infof("The whole %s image is in %s", app.Kind, output)
 		}
 	}
-	return nil
+	return applied, nil
 }
 
 // applications finds out what is to be applied to what.

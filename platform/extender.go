@@ -53,6 +53,10 @@ type ExtenderInputs struct {
 	CacheSize int64
 	// InContainer tells whether the extender runs in a platform's container.
 	InContainer bool
+	// Report is the file or descriptor that gets the report; empty for none.
+	Report string
+	// Redact takes secrets out of a text.
+	Redact func(text string) string
 	// Progress is how the engine's progress is shown.
 	Progress string
 	// ProgressFile receives the progress instead of the log; empty for the log.
@@ -90,6 +94,7 @@ var extenderProgram = program{
 		{"buildkit-tls-key", "CNB_BUILDKIT_TLS_KEY", "", "PEM `FILE` with that certificate's private key", 0, path},
 		{"buildkit-tls-server-name", "CNB_BUILDKIT_TLS_SERVER_NAME", "", "`NAME` that the daemon's certificate is made out to (default: the host of its address)", 0, text},
 		{"preflight", "CNB_PREFLIGHT", "", "say which engine would be used and how it isolates a RUN, or line by line what is missing (exit code 103); extend nothing", 0, boolean},
+		{"report", "CNB_REPORT", "", "`FILE` or descriptor (/dev/fd/3) that gets what was done to each image, step by step, as JSON, also when it failed", 0, path},
 		{"progress", "CNB_PROGRESS", "auto", "how to show what BuildKit does: auto, tty, plain, quiet or rawjson (`HOW`)", 0, text},
 		{"progress-file", "CNB_PROGRESS_FILE", "", "`FILE` or descriptor (/dev/fd/3) that gets the progress; rawjson needs one", 0, path},
 		{"state-dir", "CNB_STATE_DIR", "", "`DIR` of the embedded engine's cache (default: cache/graft in <kaniko-dir> in a container or if that is given, else graft in the user's cache directory)", 0, path},
@@ -143,6 +148,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Preflight:          v.bool("preflight"),
 			CacheTTL:           v.duration("kaniko-cache-ttl"),
 			InContainer:        inContainer(v, c.env),
+			Report:             v.path("report"),
 			Progress:           v.oneOf("progress", "auto", "tty", "plain", "quiet", "rawjson"),
 			ProgressFile:       v.path("progress-file"),
 			InsecureRegistries: v.many["insecure-registry"],
@@ -166,6 +172,8 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			return err
 		}
 		in.Keychain = keychain
+		auth, _ := parseHeaders(c.env("CNB_REGISTRY_AUTH")) // without a value there are none
+		in.Redact = redactor(in.Secrets, auth, in.Proxy)
 		return action(ctx, in)
 	})
 }

@@ -17,12 +17,12 @@ func Keychain(registryAuth string) (authn.Keychain, error) {
 	if registryAuth == "" {
 		return authn.DefaultKeychain, nil
 	}
-	headers := map[string]string{}
-	if err := json.Unmarshal([]byte(registryAuth), &headers); err != nil {
-		return nil, WithCode(CodeUsage, fmt.Errorf("CNB_REGISTRY_AUTH: not a JSON object of registry to Authorization header"))
+	all, err := parseHeaders(registryAuth)
+	if err != nil {
+		return nil, err
 	}
 	own := headerKeychain{}
-	for registry, header := range headers {
+	for registry, header := range all {
 		auth, err := parseHeader(header)
 		if err != nil {
 			return nil, WithCode(CodeUsage, fmt.Errorf("CNB_REGISTRY_AUTH: header for %s: %w", registry, err))
@@ -30,6 +30,17 @@ func Keychain(registryAuth string) (authn.Keychain, error) {
 		own[registry] = auth
 	}
 	return authn.NewMultiKeychain(own, authn.DefaultKeychain), nil
+}
+
+// headers are Authorization headers by registry.
+type headers map[string]string
+
+func parseHeaders(registryAuth string) (headers, error) {
+	all := headers{}
+	if err := json.Unmarshal([]byte(registryAuth), &all); err != nil {
+		return nil, WithCode(CodeUsage, fmt.Errorf("CNB_REGISTRY_AUTH: not a JSON object of registry to Authorization header"))
+	}
+	return all, nil
 }
 
 type headerKeychain map[string]authn.AuthConfig

@@ -47,7 +47,7 @@ func withCode(err error) error {
 
 // preflight tells which engine would be used, or what is missing.
 func preflight(ctx context.Context, in platform.ExtenderInputs) error {
-	description, err := newPool(in).Check(ctx)
+	description, err := newPool(in, in.Log).Check(ctx)
 	if err != nil {
 		return withCode(err)
 	}
@@ -55,8 +55,13 @@ func preflight(ctx context.Context, in platform.ExtenderInputs) error {
 	return nil
 }
 
+// warner takes warnings.
+type warner interface {
+	Warnf(format string, args ...any)
+}
+
 // newPool makes the engines that the platform asked for.
-func newPool(in platform.ExtenderInputs) *engine.Pool {
+func newPool(in platform.ExtenderInputs, warn warner) *engine.Pool {
 	return engine.NewPool(in.BuildKit, in.AppID, engine.Options{
 		StateDir:           in.StateDir,
 		InsecureRegistries: in.InsecureRegistries,
@@ -64,14 +69,14 @@ func newPool(in platform.ExtenderInputs) *engine.Pool {
 		CacheTTL:           in.CacheTTL,
 		CacheSize:          in.CacheSize,
 		TLS:                engine.TLS(in.BuildKitTLS),
-		Log:                func(level slog.Level, message string) { logEngine(in.Log, level, message) },
+		Log:                func(level slog.Level, message string) { logEngine(in.Log, warn, level, message) },
 	})
 }
 
-func logEngine(log *platform.Log, level slog.Level, message string) {
+func logEngine(log *platform.Log, warn warner, level slog.Level, message string) {
 	switch {
 	case level >= slog.LevelWarn:
-		log.Warnf("%s", message)
+		warn.Warnf("%s", message)
 	case level >= slog.LevelInfo:
 		log.Infof("%s", message)
 	default:

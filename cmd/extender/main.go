@@ -39,7 +39,8 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	if err != nil {
 		return err
 	}
-	used := &engines{pool: newPool(in), log: in.Log}
+	warnings := &phase.Warnings{Log: in.Log}
+	used := &engines{pool: newPool(in, warnings), log: in.Log}
 	applier := &chain.Applier{
 		Engine:             used.open,
 		Lost:               used.lost,
@@ -55,7 +56,8 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		Progress:           progress,
 		Epoch:              in.Epoch,
 		LayerCompression:   result.Compression(in.LayerCompression),
-		Warn:               in.Log.Warnf,
+		Find:               warnings.Find,
+		Warn:               warnings.Warnf,
 		Info:               in.Log.Infof,
 		Debug:              in.Log.Debugf,
 	}
@@ -71,6 +73,9 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		Bases:       map[dockerfile.Kind]string{},
 		Outputs:     map[dockerfile.Kind][]string{},
 		InContainer: in.InContainer,
+		Report:      in.Report,
+		Warnings:    warnings,
+		Redact:      in.Redact,
 	}
 	for _, image := range in.Images {
 		kind := dockerfile.Kind(image.Kind)

@@ -17,6 +17,10 @@ import (
 type Engine interface {
 	// Client connects to the engine.
 	Client(ctx context.Context) (*client.Client, error)
+	// Description is a line about the engine, Isolation the part of it that says what
+	// keeps a RUN apart from the machine.
+	Description() string
+	Isolation() string
 	// Close gives the engine back; one that was started is stopped.
 	Close() error
 }
@@ -92,6 +96,9 @@ type Applier struct {
 	// left out, and how long there may be no progress in writing one. Zero: 10 seconds,
 	// and 10 minutes.
 	CacheSilence time.Duration
+	// Find gets what BuildKit's linter finds in a Dockerfile, once, one call at a time.
+	// Nil: Warn gets it as a line.
+	Find func(dockerfile.Finding)
 	// Warn, Info and Debug get what there is to say, without a newline at the end,
 	// one call at a time. Nil: dropped.
 	Warn, Info, Debug func(format string, args ...any)

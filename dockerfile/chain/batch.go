@@ -21,8 +21,8 @@ import (
 // pushed already.
 //
 // There is one Applied for each application, in order; after a failure they tell how far
-// it came. Errors about a Dockerfile are a *dockerfile.Error, and a *RunError when it was
-// a command that failed. When ctx ends, its error is wrapped.
+// it came. Errors about a Dockerfile are a *dockerfile.Error, and a *dockerfile.RunError when it
+// was a command that failed. When ctx ends, its error is wrapped.
 func (a *Applier) Apply(ctx context.Context, apps ...dockerfile.Application) ([]dockerfile.Applied, error) {
 	b := &batch{Applier: a}
 	var kinds []string
@@ -52,6 +52,7 @@ type batch struct {
 func (b *batch) apply(ctx context.Context) error {
 	for _, r := range b.runs {
 		if err := r.prepare(ctx); err != nil {
+			r.failed = true
 			return err
 		}
 	}
@@ -62,6 +63,7 @@ func (b *batch) apply(ctx context.Context) error {
 	}()
 	for _, r := range b.runs {
 		if err := r.openStage(); err != nil {
+			r.failed = true
 			return err
 		}
 	}
@@ -82,14 +84,10 @@ func (b *batch) apply(ctx context.Context) error {
 
 // deliveries prepares the hand-over of every image.
 func (b *batch) deliveries(ctx context.Context, to []*result.Delivery) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for n, r := range b.runs {
-		group.Go(func() (err error) {
-			to[n], err = r.delivery(ctx)
-			return err
-		})
-	}
-	return group.Wait()
+	return b.each(ctx, b.runs, func(ctx context.Context, n int) (err error) {
+		to[n], err = b.runs[n].delivery(ctx)
+		return err
+	})
 }
 
 // solve has an engine make the layers of all images that get any. When the engine is lost
@@ -148,9 +146,26 @@ func (b *batch) solveIn(ctx context.Context, engine Engine, pending []*run) erro
 		return err
 	}
 	defer show.close()
+	about := dockerfile.AppliedEngine{Description: engine.Description(), Isolation: engine.Isolation()}
+	return b.each(ctx, pending, func(ctx context.Context, n int) error {
+		return pending[n].solve(ctx, about, client, show)
+	})
+}
+
+// each does something for several runs side by side. The first failure ends it for the
+// others, too, and is the one that is returned.
+func (b *batch) each(ctx context.Context, runs []*run, do func(ctx context.Context, n int) error) error {
+	var first sync.Once
 	group, ctx := errgroup.WithContext(ctx)
-	for _, r := range pending {
-		group.Go(func() error { return r.solve(ctx, client, show) })
+	for n, r := range runs {
+		r.failed = false
+		group.Go(func() error {
+			err := do(ctx, n)
+			if err != nil {
+				first.Do(func() { r.failed = true })
+			}
+			return err
+		})
 	}
 	return group.Wait()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,8 @@ type plan struct {
 	image dockerspec.DockerOCIImage
 	// layers are the instructions that add a layer, in order.
 	layers []layer
+	// converted are the Dockerfiles, in order.
+	converted []converted
 	// contexts are the local directories in use, by the name they have in the
 	// graph; stores the images that go through the session.
 	contexts map[string]string
@@ -63,6 +66,24 @@ type plan struct {
 type layer struct {
 	step        *step
 	instruction string
+}
+
+// converted is what one Dockerfile came to.
+type converted struct {
+	step *step
+	// args are those that it was given, without those that are not known yet.
+	args         []dockerfile.Arg
+	instructions []instruction
+}
+
+// instruction is one instruction of a Dockerfile, or of the image that it extends.
+type instruction struct {
+	text string
+	line int
+	// own: it is not one that the image triggers.
+	own bool
+	// layer is the number of its layer in the plan; none if it is negative.
+	layer int
 }
 
 // needsEngine tells whether there is something to solve.
@@ -102,7 +123,11 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 		// What the image so far says must not count for what this Dockerfile says.
 		delete(p.image.Config.Labels, rebasableLabel)
 	}
-	opts, inputs, err := r.inputs(ctx, env, p, s, commands)
+	args, err := r.args(ctx, env, p, s, commands)
+	if err != nil {
+		return err
+	}
+	opts, inputs, err := r.inputs(ctx, env, p, s, commands, args)
 	if err != nil {
 		return err
 	}
@@ -134,7 +159,7 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 	if res.BaseImage == nil || !reflect.DeepEqual(res.BaseImage.RootFS, p.image.RootFS) {
 		return s.problem(s.fromLine, "FROM does not lead to the base image; write FROM ${base_image}", nil)
 	}
-	p.record(s, commands, res.Image.History[before:])
+	p.record(s, args, commands, res.Image.History[before:])
 	p.image = *res.Image
 	p.state = fresh(res.State)
 	p.rebasable = p.rebasable && p.image.Config.Labels[rebasableLabel] == "true"
@@ -153,11 +178,7 @@ func fresh(st llb.State) llb.State {
 
 // inputs are the options and states for one Dockerfile: its args, the image so
 // far under the name that FROM has for it, its context.
-func (r *run) inputs(ctx context.Context, env environment, p *plan, s *step, commands []instructions.Command) (map[string]string, map[string]llb.State, error) {
-	args, err := r.args(ctx, env, p, s, commands)
-	if err != nil {
-		return nil, nil, err
-	}
+func (r *run) inputs(ctx context.Context, env environment, p *plan, s *step, commands []instructions.Command, args map[string]string) (map[string]string, map[string]llb.State, error) {
 	opts := map[string]string{}
 	for name, value := range args {
 		opts["build-arg:"+name] = value
@@ -220,25 +241,25 @@ func contextKey(name string) (string, error) {
 	return "context:" + strings.TrimSuffix(familiar, ":latest"), nil
 }
 
-// record notes which instructions of the Dockerfile added a layer. The history
-// has one entry for each command but ONBUILD, in order.
-func (p *plan) record(s *step, commands []instructions.Command, entries []history) {
-	var texts []string
+// record notes what the Dockerfile came to, and which instructions added a layer. The
+// history has one entry for each command but ONBUILD, in order.
+func (p *plan) record(s *step, args map[string]string, commands []instructions.Command, entries []history) {
+	done := converted{step: s, args: p.known(s, args)}
 	for n, c := range commands {
 		if _, ok := c.(*instructions.OnbuildCommand); ok {
 			continue
 		}
-		text := c.Name()
+		in := instruction{text: c.Name(), line: s.fromLine, own: n >= len(commands)-len(s.commands), layer: -1}
 		if st, ok := c.(fmt.Stringer); ok {
-			text = st.String()
+			in.text = st.String()
 		}
-		texts = append(texts, text)
-		p.noteRun(s, c, n >= len(commands)-len(s.commands))
+		if in.own {
+			in.line = firstLine(c.Location())
+		}
+		done.instructions = append(done.instructions, in)
+		p.noteRun(s, c, in.line)
 		if _, ok := c.(*instructions.UserCommand); ok {
-			p.userStep, p.userLine = s, s.fromLine
-			if n >= len(commands)-len(s.commands) {
-				p.userLine = firstLine(c.Location())
-			}
+			p.userStep, p.userLine = s, in.line
 		}
 	}
 	for n, e := range entries {
@@ -246,9 +267,23 @@ func (p *plan) record(s *step, commands []instructions.Command, entries []histor
 			continue
 		}
 		text := e.CreatedBy
-		if len(texts) == len(entries) {
-			text = texts[n]
+		if len(done.instructions) == len(entries) {
+			text = done.instructions[n].text
+			done.instructions[n].layer = len(p.layers)
 		}
 		p.layers = append(p.layers, layer{step: s, instruction: text})
 	}
+	p.converted = append(p.converted, done)
+}
+
+// known are the args of a Dockerfile that the outcome depends on, but for those that
+// wait for an engine.
+func (p *plan) known(s *step, args map[string]string) []dockerfile.Arg {
+	var out []dockerfile.Arg
+	for _, name := range []string{dockerfile.ArgBaseImage, dockerfile.ArgUserID, dockerfile.ArgGroupID} {
+		if value, ok := args[name]; ok && !slices.Contains(p.placeholders, value) {
+			out = append(out, dockerfile.Arg{Name: name, Value: value})
+		}
+	}
+	return append(out, s.Args...)
 }

@@ -13,29 +13,6 @@ import (
 	"github.com/graft-cnb/graft/dockerfile"
 )
 
-// RunError is a command of a Dockerfile that failed.
-type RunError struct {
-	// Dockerfile says where the command stands.
-	Dockerfile *dockerfile.Error
-	// ExitCode is that of the command.
-	ExitCode int
-	// Output is the end of what the command printed on both streams.
-	Output string
-}
-
-// Error names extension, file and line, shows the line, and then the end of the
-// command's output.
-func (e *RunError) Error() string {
-	if e.Output == "" {
-		return e.Dockerfile.Error() + "\nthe command printed nothing"
-	}
-	lines := strings.Split(strings.TrimRight(e.Output, "\n"), "\n")
-	return e.Dockerfile.Error() + "\nthe last lines that it printed:\n    " + strings.Join(lines, "\n    ")
-}
-
-// Unwrap leads to the *dockerfile.Error, and through it to the engine's error.
-func (e *RunError) Unwrap() error { return e.Dockerfile }
-
 // lineOf is the line that an error of BuildKit's parser or converter is about;
 // 0 when it names none.
 func lineOf(err error) int {
@@ -48,7 +25,7 @@ func lineOf(err error) int {
 
 // explain says where in which Dockerfile a solve failed, and what the command
 // had to say, as far as the engine tells.
-func (r *run) explain(ctx context.Context, err error, out *output) error {
+func (r *run) explain(ctx context.Context, err error, out *record) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, context.Cause(ctx))
 	}
@@ -71,7 +48,7 @@ func (r *run) explain(ctx context.Context, err error, out *output) error {
 	if exit.ExitCode == gwpb.UnknownExitStatus {
 		problem = "the command could not be run: " + cause(err)
 	}
-	run := &RunError{Dockerfile: s.problem(line, problem, err), ExitCode: int(exit.ExitCode)}
+	run := &dockerfile.RunError{Dockerfile: s.problem(line, problem, err), ExitCode: int(exit.ExitCode)}
 	var vertex *errdefs.VertexError
 	if errors.As(err, &vertex) {
 		run.Output = out.tail(vertex.Digest)

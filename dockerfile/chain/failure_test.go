@@ -26,9 +26,11 @@ func TestFailedCommandIsExplainedAndTheEarlierResultStays(t *testing.T) {
 	before := apply(t, h, app)
 	app.Steps = steps(t, dockerfile.KindBuild,
 		from+"RUN echo fine\n",
-		from+"ENV X=1\nRUN seq 1 100; echo 'E: no such package' >&2; \\\n  exit 42\n")
+		from+"ENV X=1\nRUN seq 1 100; sleep 0.3; echo 'E: no such package' >&2; \\\n  exit 42\n")
+	// (The two streams of a command are two: what is written to both at once arrives in
+	// any order.)
 	_, err := h.Apply(t.Context(), app)
-	var failed *chain.RunError
+	var failed *dockerfile.RunError
 	if !errors.As(err, &failed) {
 		t.Fatalf("error %v", err)
 	}
@@ -64,7 +66,7 @@ func TestCommandThatFailsBeforeALookupIsExplained(t *testing.T) {
 		Base:  asLayout(t, makeBase(t, baseOptions{})),
 		Steps: steps(t, dockerfile.KindBuild, from+"RUN echo why; exit 3\nUSER cnb\n", from+"ARG user_id\nENV U=$user_id\n"),
 	})
-	var failed *chain.RunError
+	var failed *dockerfile.RunError
 	if !errors.As(err, &failed) || failed.ExitCode != 3 || failed.Dockerfile.Extension != "ext/a" || failed.Output != "why" {
 		t.Errorf("error %v", err)
 	}

@@ -17,5 +17,14 @@ func (r *run) lint(s *step, rule, text string, line int) {
 			return
 		}
 	}
-	r.log(r.Warn, "extension %s: %s:%d: %s (%s)", s.Extension, s.Path, line, text, rule)
+	if r.Find == nil {
+		r.log(r.Warn, "extension %s: %s:%d: %s (%s)", s.Extension, s.Path, line, text, rule)
+		return
+	}
+	r.logMu.Lock()
+	defer r.logMu.Unlock()
+	r.Find(dockerfile.Finding{
+		Extension: s.Extension, File: s.Path, Line: line, Severity: dockerfile.SeverityWarning,
+		Rule: rule, Message: text, Source: s.source(line),
+	})
 }

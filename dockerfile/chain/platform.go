@@ -9,13 +9,9 @@ import (
 )
 
 // noteRun remembers the first RUN of the chain, if this is it.
-func (p *plan) noteRun(s *step, c instructions.Command, own bool) {
-	if _, ok := c.(*instructions.RunCommand); !ok || p.runStep != nil {
-		return
-	}
-	p.runStep, p.runLine = s, s.fromLine
-	if own {
-		p.runLine = firstLine(c.Location())
+func (p *plan) noteRun(s *step, c instructions.Command, line int) {
+	if _, ok := c.(*instructions.RunCommand); ok && p.runStep == nil {
+		p.runStep, p.runLine = s, line
 	}
 }
 

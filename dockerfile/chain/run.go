@@ -23,9 +23,13 @@ type run struct {
 	registry base.Options
 	contexts map[string]string
 	epoch    time.Time
-	// plan is the first conversion's, and once solved that of the engine.
+	// plan is the first conversion's, and once there is an engine that of the second.
 	plan  *plan
 	stage *result.Stage
+	// record is what the engine has told of its work; nil if there was none.
+	record *record
+	// failed tells that the error of the batch is of this run.
+	failed bool
 	// solved tells that there are the added layers; attempts counts the engines.
 	solved   bool
 	attempts int
@@ -68,7 +72,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.base.Metadata != "" {
 		r.log(r.Debug, "Manifest and configuration of the base image are from %s", r.base.Metadata)
 	}
-	if r.plan, err = r.convert(ctx, r.offline()); err != nil {
+	r.plan, err = r.convert(ctx, r.offline())
+	if err != nil {
 		return err
 	}
 	return r.check(r.plan)
@@ -134,19 +139,6 @@ func (r *run) delivery(ctx context.Context) (*result.Delivery, error) {
 	return r.extended.Prepare(ctx, r.stage, result.Destinations{
 		Extended: r.app.Extended, Outputs: r.outputs, Registry: r.registry,
 	})
-}
-
-// applied tells what came of the run, as far as it came.
-func (r *run) applied() dockerfile.Applied {
-	var applied dockerfile.Applied
-	if r.extended == nil {
-		return applied
-	}
-	if digest, err := r.extended.Digest(); err == nil {
-		applied.Manifest = digest.String()
-	}
-	applied.Layers = r.extended.Added()
-	return applied
 }
 
 // log writes a line where somebody listens; it names the image where there are several.

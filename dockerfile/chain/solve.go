@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil"
 
+	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/base"
 	"github.com/graft-cnb/graft/dockerfile/result"
 )
@@ -29,19 +30,19 @@ const farewell = 3 * time.Second
 // solve runs the chain in an engine: it converts once more, now with what the
 // engine can do and with users looked up, solves the graph, and takes the added
 // layers into the stage.
-func (r *run) solve(ctx context.Context, c *client.Client, show *display) error {
+func (r *run) solve(ctx context.Context, engine dockerfile.AppliedEngine, c *client.Client, show *display) error {
 	from, to := r.reachable(ctx)
 	imports := newImports(from, func(format string, args ...any) { r.log(r.Warn, format, args...) })
-	err := r.solveWith(ctx, c, show, imports, to)
+	err := r.solveWith(ctx, engine, c, show, imports, to)
 	if err != nil && ctx.Err() == nil && imports.mayHaveFailed(err) {
 		r.log(r.Warn, "The build failed, perhaps because of what came from a cache; building without: %v", err)
-		err = r.solveWith(ctx, c, show, newImports(nil, nil), to)
+		err = r.solveWith(ctx, engine, c, show, newImports(nil, nil), to)
 	}
 	return err
 }
 
 // solveWith is solve with some caches to take from and to give to.
-func (r *run) solveWith(ctx context.Context, c *client.Client, show *display, imports *imports, to []Cache) error {
+func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c *client.Client, show *display, imports *imports, to []Cache) error {
 	r.attempts++
 	in, err := newReceiver(filepath.Join(r.stage.Path(), fmt.Sprintf("received-%d", r.attempts)), r.base, r.LayerCompression)
 	if err != nil {
@@ -55,11 +56,11 @@ func (r *run) solveWith(ctx context.Context, c *client.Client, show *display, im
 	opt.CacheImports = imports.caches
 	opt.CacheExports, to = inlined(to)
 	b := &build{run: r, imports: imports}
-	keep := &output{}
-	ctx, stop := r.watchPull(ctx, &keep.pull)
+	r.record = newRecord(engine)
+	ctx, stop := r.watchPull(ctx, &r.record.pull)
 	defer stop()
 	status, shown := show.build(func(s *client.SolveStatus) *client.SolveStatus {
-		keep.add(s)
+		r.record.add(s)
 		if ctx.Err() == nil {
 			imports.see(s)
 		}
@@ -68,23 +69,25 @@ func (r *run) solveWith(ctx context.Context, c *client.Client, show *display, im
 	resp, err := finish(ctx, func() (*client.SolveResponse, error) {
 		return c.Build(ctx, *opt, "", b.solve, status)
 	})
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return r.explain(ctx, err, keep)
-	case err != nil:
-		<-shown
-		if b.err != nil {
-			// The build function knows more than the engine's account of it.
-			err = b.err
-		}
-		return r.explain(ctx, err, keep)
+	if err != nil && ctx.Err() != nil {
+		return r.explain(ctx, err, r.record) // the build may go on for a while
 	}
 	<-shown
-	if r.added, err = in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(b.plan.layers)); err != nil {
+	if b.plan != nil {
+		r.plan = b.plan
+	}
+	switch {
+	case b.err != nil:
+		// The build function knows more than the engine's account of it.
+		return r.explain(ctx, b.err, r.record)
+	case err != nil:
+		return r.explain(ctx, err, r.record)
+	}
+	if r.added, err = in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(r.plan.layers)); err != nil {
 		return err
 	}
 	r.inlineCache = in.inlineCache
-	r.plan, r.solved = b.plan, true
+	r.solved = true
 	for _, cache := range to {
 		r.export(ctx, c, *opt, cache, show)
 	}
@@ -199,6 +202,7 @@ func (b *build) solveGraph(ctx context.Context, gw gateway.Client) (*gateway.Res
 	if err := r.check(p); err != nil {
 		return nil, err
 	}
+	b.plan = p
 	if err := r.checkPlatform(p, env); err != nil {
 		return nil, err
 	}
@@ -210,6 +214,7 @@ func (b *build) solveGraph(ctx context.Context, gw gateway.Client) (*gateway.Res
 		return nil, err
 	}
 	r.rename(def)
+	r.record.locate(def, p.converted)
 	solved, err := env.gateway.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
 	if err != nil {
 		return nil, err
@@ -238,13 +243,12 @@ func (b *build) solveGraph(ctx context.Context, gw gateway.Client) (*gateway.Res
 	res.SetRef(ref)
 	res.AddMeta(exptypes.ExporterImageConfigKey, config)
 	res.AddMeta(exptypes.ExporterImageBaseConfigKey, r.base.RawConfig)
-	b.plan = p
 	return res, nil
 }
 
 // counter is what BuildKit puts before an instruction: its number in its
 // Dockerfile. With several Dockerfiles that says nothing.
-var counter = regexp.MustCompile(`^\[ *\d+/\d+\] `)
+var counter = regexp.MustCompile(`^\[(stage-\d+)? *\d+/\d+\] `)
 
 // rename puts the extension before the names that the display shows. Names are
 // no part of what the engine caches by.

@@ -146,11 +146,15 @@ func (s *step) declares(commands []instructions.Command, names ...string) bool {
 
 // problem is an error about a line of the Dockerfile.
 func (s *step) problem(line int, text string, err error) *dockerfile.Error {
-	e := &dockerfile.Error{Extension: s.Extension, Path: s.Path, Line: line, Problem: text, Err: err}
+	return &dockerfile.Error{Extension: s.Extension, Path: s.Path, Line: line, Source: s.source(line), Problem: text, Err: err}
+}
+
+// source is a line of the Dockerfile; empty if there is none with that number.
+func (s *step) source(line int) string {
 	if lines := strings.Split(string(s.Content), "\n"); line > 0 && line <= len(lines) {
-		e.Source = lines[line-1]
+		return lines[line-1]
 	}
-	return e
+	return ""
 }
 
 // locate makes an error of BuildKit's converter one about a line.

@@ -74,6 +74,10 @@ func (m *metered) Client(ctx context.Context) (*client.Client, error) {
 	return c, err
 }
 
+func (m *metered) Description() string { return "metered" }
+
+func (m *metered) Isolation() string { return "unknown" }
+
 func (m *metered) Close() error {
 	if m.client == nil {
 		return nil

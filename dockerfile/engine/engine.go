@@ -29,6 +29,9 @@ type Engine interface {
 	// Description says in one line which engine this is, and what keeps the
 	// process of a RUN apart from the machine.
 	Description() string
+	// Isolation returns the part of the description that says what keeps the process of
+	// a RUN apart from the machine.
+	Isolation() string
 	// Lost returns how the engine went away by itself, while it was in use. Nil: it did
 	// not, as far as is known. It may be called after Close.
 	Lost() error

@@ -108,6 +108,9 @@ func (e *Engine) Client(context.Context) (*client.Client, error) { return e.clie
 // Description names the engine's version, and what a RUN shares with the machine.
 func (e *Engine) Description() string { return e.description }
 
+// Isolation returns what a RUN has of its own, and what it shares with the machine.
+func (e *Engine) Isolation() string { return isolation }
+
 // Lost tells that the engine process has ended before Close, and what it said.
 func (e *Engine) Lost() error {
 	if !e.lost.Load() && (e.ending.Load() || !e.process.ended()) {

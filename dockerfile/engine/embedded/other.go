@@ -34,6 +34,9 @@ func (*Engine) Client(context.Context) (*client.Client, error) { return nil, nil
 // Description is empty.
 func (*Engine) Description() string { return "" }
 
+// Isolation is empty.
+func (*Engine) Isolation() string { return "" }
+
 // Lost returns nothing.
 func (*Engine) Lost() error { return nil }
 

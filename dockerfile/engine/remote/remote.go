@@ -34,6 +34,7 @@ type Options struct {
 type Engine struct {
 	client      *client.Client
 	description string
+	isolation   string
 	life        *life
 }
 
@@ -67,7 +68,8 @@ func Open(ctx context.Context, address string, opts Options) (*Engine, error) {
 		place += " with TLS"
 	}
 	dial.life.start()
-	return &Engine{client: c, description: describe(place, worker), life: &dial.life}, nil
+	isolation := isolationOf(worker)
+	return &Engine{client: c, description: describe(place, worker) + ", " + isolation, isolation: isolation, life: &dial.life}, nil
 }
 
 // Client returns the connection to the daemon.
@@ -76,6 +78,9 @@ func (e *Engine) Client(context.Context) (*client.Client, error) { return e.clie
 // Description names the daemon's address, its version and what it says of how it
 // isolates a RUN.
 func (e *Engine) Description() string { return e.description }
+
+// Isolation returns what the daemon says of how it isolates a RUN.
+func (e *Engine) Isolation() string { return e.isolation }
 
 // Lost returns how the connection to the daemon ended, if it did before Close.
 func (e *Engine) Lost() error { return e.life.lost() }
@@ -110,6 +115,10 @@ func describe(place string, worker *client.WorkerInfo) string {
 	if version == "" {
 		version = "of unknown version"
 	}
+	return fmt.Sprintf("BuildKit %s at %s", version, place)
+}
+
+func isolationOf(worker *client.WorkerInfo) string {
 	isolation := "RUN isolated by the daemon"
 	if executor := worker.Labels[label.Executor]; executor != "" {
 		isolation += " (" + executor + " worker)"
@@ -117,7 +126,7 @@ func describe(place string, worker *client.WorkerInfo) string {
 	if worker.Labels[label.OCIProcessMode] == "no-sandbox" {
 		isolation += ", but not from its processes"
 	}
-	return fmt.Sprintf("BuildKit %s at %s, %s", version, place, isolation)
+	return isolation
 }
 
 // explain turns what the handshake failed with into a line for the user. The

@@ -1,0 +1,190 @@
+package chain
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/graft-cnb/graft/dockerfile"
+)
+
+// tailBytes and tailLines bound what is kept of one command's output for the
+// case that it fails.
+const (
+	tailBytes = 16 << 10
+	tailLines = 30
+)
+
+// commandKey is where BuildKit's converter describes the instruction that an operation
+// belongs to.
+const commandKey = "com.docker.dockerfile.v1.command"
+
+// record keeps what an engine tells of one build: the end of what each command
+// printed, which operation was carried out when, and how the base arrives.
+type record struct {
+	engine dockerfile.AppliedEngine
+	pull   pull
+
+	mu       sync.Mutex
+	tails    map[digest.Digest][]byte
+	vertices map[digest.Digest]*vertex
+	// places are the operations of each instruction.
+	places map[place][]digest.Digest
+}
+
+// place is an instruction: the label of its Dockerfile, and its number there.
+type place struct {
+	label string
+	n     int
+}
+
+// vertex is what is known of one operation.
+type vertex struct {
+	// spans are when it was worked on, by their beginning.
+	spans  map[time.Time]time.Duration
+	cached bool
+	failed bool
+}
+
+func newRecord(engine dockerfile.AppliedEngine) *record {
+	return &record{engine: engine, tails: map[digest.Digest][]byte{}, vertices: map[digest.Digest]*vertex{}}
+}
+
+// add takes what arrived.
+func (k *record) add(status *client.SolveStatus) {
+	k.pull.add(status)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range status.Logs {
+		tail := append(k.tails[l.Vertex], l.Data...)
+		if over := len(tail) - tailBytes; over > 0 {
+			tail = append([]byte(nil), tail[over:]...)
+		}
+		k.tails[l.Vertex] = tail
+	}
+	for _, v := range status.Vertexes {
+		known := k.vertices[v.Digest]
+		if known == nil {
+			known = &vertex{spans: map[time.Time]time.Duration{}}
+			k.vertices[v.Digest] = known
+		}
+		switch {
+		case v.Completed == nil || v.Started == nil:
+		case v.Cached:
+			known.cached = true
+		case strings.Contains(v.Error, context.Canceled.Error()): // because of something else
+		case v.Error != "":
+			known.failed = true
+		default:
+			known.spans[*v.Started] = v.Completed.Sub(*v.Started)
+		}
+	}
+}
+
+// locate finds out which operations of a graph belong to which instruction.
+func (k *record) locate(def *llb.Definition, steps []converted) {
+	if def.Source == nil {
+		return
+	}
+	places := map[place][]digest.Digest{}
+	byLabel := map[string]converted{}
+	for _, c := range steps {
+		byLabel[c.step.label] = c
+	}
+	for _, data := range def.Def {
+		dgst := digest.FromBytes(data)
+		locations, ok := def.Source.Locations[dgst.String()]
+		if !ok || len(locations.Locations) == 0 || len(locations.Locations[0].Ranges) == 0 {
+			continue
+		}
+		at := locations.Locations[0]
+		if int(at.SourceIndex) >= len(def.Source.Infos) {
+			continue
+		}
+		c, ok := byLabel[def.Source.Infos[at.SourceIndex].Filename]
+		if !ok {
+			continue
+		}
+		if n, ok := c.find(int(at.Ranges[0].Start.Line), def.Metadata[dgst].Description[commandKey]); ok {
+			p := place{c.step.label, n}
+			places[p] = append(places[p], dgst)
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.places = places
+}
+
+// find is the instruction with a layer that begins on a line. All that the image
+// triggers are on one, and are told apart by what they say.
+func (c converted) find(line int, text string) (n int, ok bool) {
+	for i, in := range c.instructions {
+		if in.layer < 0 || in.line != line {
+			continue
+		}
+		if in.text == text {
+			return i, true
+		}
+		if !ok {
+			n, ok = i, true
+		}
+	}
+	return n, ok
+}
+
+// outcome is what became of an instruction that adds a layer, and how many seconds it
+// took.
+func (k *record) outcome(p place) (dockerfile.Outcome, float64) {
+	if k == nil {
+		return dockerfile.OutcomePending, 0
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var spent time.Duration
+	ran, unfinished := false, len(k.places[p]) == 0
+	for _, dgst := range k.places[p] {
+		v := k.vertices[dgst]
+		if v == nil {
+			unfinished = true
+			continue
+		}
+		if v.failed && len(v.spans) == 0 {
+			return dockerfile.OutcomeFailed, 0
+		}
+		for _, span := range v.spans {
+			ran = true
+			spent += span
+		}
+		unfinished = unfinished || len(v.spans) == 0 && !v.cached
+	}
+	switch {
+	case unfinished:
+		return dockerfile.OutcomePending, 0
+	case ran:
+		return dockerfile.OutcomeDone, spent.Seconds()
+	}
+	return dockerfile.OutcomeCached, 0
+}
+
+// tail is the end of what the command behind a vertex printed, whole lines.
+func (k *record) tail(vertex string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	tail := k.tails[digest.Digest(vertex)]
+	text := strings.TrimRight(strings.ToValidUTF8(string(tail), "?"), "\r\n")
+	if len(tail) == tailBytes {
+		if _, after, ok := strings.Cut(text, "\n"); ok {
+			text = after // the first line is only the end of one
+		}
+	}
+	lines := strings.Split(text, "\n")
+	if len(lines) > tailLines {
+		lines = lines[len(lines)-tailLines:]
+	}
+	return strings.Join(lines, "\n")
+}
