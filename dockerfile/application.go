@@ -40,8 +40,8 @@ type Step struct {
 type Application struct {
 	Kind Kind
 	// Base is a registry reference, "oci:" and the path of an OCI image layout,
-	// "oci-archive:" and that of one in a tar file, or "docker-archive:" and that of
-	// a file of docker save.
+	// "oci-archive:" and that of one in a tar file, "docker-archive:" and that of a file
+	// of docker save, or "docker:" and the name or id of an image in the Docker daemon.
 	Base string
 	// BuildID is the UUID that every Dockerfile gets as build_id.
 	BuildID string
@@ -51,6 +51,6 @@ type Application struct {
 	// with only the layers that were added. Empty: no such layout is written.
 	Extended string
 	// Outputs are further destinations of the whole image: "oci:DIR",
-	// "oci-archive:FILE" or "registry:REFERENCE".
+	// "oci-archive:FILE", "registry:REFERENCE" or "docker:NAME".
 	Outputs []string
 }

@@ -79,8 +79,8 @@ var extenderProgram = program{
 		{"extended", "CNB_EXTENDED_DIR", "<layers>/extended", "`DIR` for the extended image, as <kind>/sha256:<hex>", 12, path},
 		inGenerated, inGroup, inLayers, inPlan, inPlatform,
 		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build, run, or build,run for both, side by side in one engine; of both, nothing is written unless both succeed (but a push to a registry is not taken back) (`KIND`)", 12, text},
-		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, oci:DIR for an OCI image layout, oci-archive:FILE for one in a tar file, or docker-archive:FILE for what docker save writes; with both kinds build=IMAGE and run=IMAGE, as two flags or with a comma", 0, lines},
-		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR, oci-archive:FILE (a tar file) or registry:REFERENCE; can be given more than once (in the variable: with commas); with both kinds build=WHERE or run=WHERE", 0, list},
+		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, oci:DIR for an OCI image layout, oci-archive:FILE for one in a tar file, docker-archive:FILE for what docker save writes, or docker:NAME (or ID) for one in the Docker daemon; with both kinds build=IMAGE and run=IMAGE, as two flags or with a comma", 0, lines},
+		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR, oci-archive:FILE (a tar file), registry:REFERENCE or docker:NAME (in the Docker daemon); can be given more than once (in the variable: with commas); with both kinds build=WHERE or run=WHERE", 0, list},
 		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
 		{"cache-from", "CNB_CACHE_FROM", "", "`CACHE` to take from what another engine has made, as buildctl has it: type=registry,ref=REFERENCE, type=local,src=DIR, a REFERENCE alone, or what else a remote engine knows; can be given more than once (in the variable: one on each line); with both kinds build=CACHE or run=CACHE is for one of them; one that cannot be used draws a warning", 0, lines},
 		{"cache-to", "CNB_CACHE_TO", "", "`CACHE` to give to what this engine makes: type=registry,ref=REFERENCE, type=local,dest=DIR, type=inline (in the image itself, whose digest then differs from run to run), a REFERENCE alone, or what else a remote engine knows, with further options of buildctl's such as mode=max; can be given more than once (in the variable: one on each line); with both kinds build=CACHE or run=CACHE; one that cannot be written draws a warning", 0, lines},
@@ -109,6 +109,7 @@ var extenderProgram = program{
 	variables: [][2]string{
 		{"CNB_REGISTRY_AUTH", "JSON object, registry to Authorization header (default: the docker config file, else anonymous)"},
 		{"HTTP_PROXY, HTTPS_PROXY, FTP_PROXY, ALL_PROXY, NO_PROXY", "and in lower case: used for registries, and seen by each RUN; never part of the image or the cache"},
+		{"DOCKER_HOST, DOCKER_CERT_PATH, DOCKER_TLS_VERIFY", "where the Docker daemon is (default: the usual socket)"},
 		{"SOURCE_DATE_EPOCH", "seconds since 1970 that the extended image's config carries as its time (default: a fixed date)"},
 	},
 	examples: []string{

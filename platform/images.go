@@ -142,6 +142,9 @@ func checkOutput(output string) error {
 	case kind == "registry":
 		_, err := name.ParseReference(where, name.WeakValidation)
 		return err
+	case kind == "docker":
+		_, err := name.NewTag(where, name.WeakValidation)
+		return err
 	}
-	return errors.New("write oci:DIR, oci-archive:FILE or registry:REFERENCE")
+	return errors.New("write oci:DIR, oci-archive:FILE, registry:REFERENCE or docker:NAME")
 }

@@ -28,6 +28,9 @@ const maxMetadata = 16 << 20
 type archive struct {
 	path    string
 	members map[string]member
+	// file is the tar file where it has no path, only something that stands for it in
+	// messages. Nil: it is opened by its path.
+	file *os.File
 }
 
 // member is a regular file in the archive, or a link to one.
@@ -48,18 +51,23 @@ func openArchive(file string) (*archive, error) {
 	}
 	defer f.Close()
 	a := &archive{path: file, members: map[string]member{}}
+	return a, a.scan(f)
+}
+
+// scan finds the members of a tar file.
+func (a *archive) scan(f *os.File) error {
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return a, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s is no tar file (a compressed one has to be unpacked first, with gunzip or zstd -d): %w", file, err)
+			return fmt.Errorf("%s is no tar file (a compressed one has to be unpacked first, with gunzip or zstd -d): %w", a.path, err)
 		}
 		// The reader takes no more of the file than the header.
 		offset, err := f.Seek(0, io.SeekCurrent)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		name := path.Clean(h.Name)
 		switch h.Typeflag {
@@ -90,6 +98,9 @@ func (a *archive) open(name string) (io.ReadCloser, error) {
 	m, err := a.find(name)
 	if err != nil {
 		return nil, err
+	}
+	if a.file != nil {
+		return io.NopCloser(io.NewSectionReader(a.file, m.offset, m.size)), nil
 	}
 	f, err := os.Open(a.path)
 	if err != nil {

@@ -29,6 +29,11 @@ func openDockerArchive(file string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.onlySaved()
+}
+
+// onlySaved is the base that the one image in a file of docker save makes.
+func (a *archive) onlySaved() (*Image, error) {
 	data, err := a.read(dockerManifest)
 	if err != nil {
 		return nil, fmt.Errorf("%w: no file of docker save (an OCI image layout in a tar file is %sFILE): %w", ErrUnsupported, OCIArchivePrefix, err)

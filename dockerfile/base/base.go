@@ -55,6 +55,9 @@ type Options struct {
 	// Silence is how long a registry may neither send nor take anything before the
 	// request is given up. Zero: 30 seconds.
 	Silence time.Duration
+	// Temp is the directory for the layers of an image of a Docker daemon. Empty: the
+	// system's for temporary files.
+	Temp string
 	// Platform picks one image of an index. Nil: linux on this machine's
 	// architecture.
 	Platform *ocispecs.Platform
@@ -101,8 +104,8 @@ func (i *Image) Pullable() bool {
 }
 
 // Open reads the metadata of the base that source names: "oci:DIR",
-// "oci-archive:FILE", "docker-archive:FILE", or else a registry reference. A tag is resolved once; Digest and Name then stand for
-// what it was at that time. Errors name source, and wrap one of the package's
+// "oci-archive:FILE", "docker-archive:FILE", "docker:NAME", or else a registry reference.
+// A tag is resolved once; Digest and Name then stand for what it was at that time. Errors name source, and wrap one of the package's
 // sentinels where one fits.
 func Open(ctx context.Context, source string, opts Options) (*Image, error) {
 	if source == "" {
@@ -118,6 +121,8 @@ func Open(ctx context.Context, source string, opts Options) (*Image, error) {
 		img, err = openOCIArchive(path, opts)
 	case DockerArchivePrefix:
 		img, err = openDockerArchive(path)
+	case DockerPrefix:
+		img, err = openDocker(ctx, path, opts)
 	default:
 		img, err = openRegistry(ctx, source, opts)
 	}

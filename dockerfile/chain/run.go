@@ -65,6 +65,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.steps, err = r.parse(); err != nil {
 		return err
 	}
+	r.registry.Temp = r.stageDir()
 	if r.base, err = base.Open(ctx, r.app.Base, r.registry); err != nil {
 		return err
 	}

@@ -28,10 +28,12 @@ type Output struct {
 	Archive string
 	// Reference is a reference in a registry.
 	Reference string
+	// Docker is the name of an image in the Docker daemon.
+	Docker string
 }
 
-// ParseOutput reads "oci:DIR", "oci-archive:FILE" or "registry:REFERENCE", and
-// refuses a directory that holds something else.
+// ParseOutput reads "oci:DIR", "oci-archive:FILE", "registry:REFERENCE" or "docker:NAME",
+// and refuses a directory that holds something else.
 func ParseOutput(s string, insecureRegistries []string) (Output, error) {
 	if dir, ok := strings.CutPrefix(s, layoutPrefix); ok && dir != "" {
 		abs, err := filepath.Abs(dir)
@@ -53,7 +55,11 @@ func ParseOutput(s string, insecureRegistries []string) (Output, error) {
 		}
 		return Output{Reference: ref}, nil
 	}
-	return Output{}, fmt.Errorf("output %q: write oci:DIRECTORY, oci-archive:FILE or registry:REFERENCE", s)
+	if tag, ok := strings.CutPrefix(s, dockerPrefix); ok && tag != "" {
+		named, err := dockerTag(tag)
+		return Output{Docker: named}, err
+	}
+	return Output{}, fmt.Errorf("output %q: write oci:DIRECTORY, oci-archive:FILE, registry:REFERENCE or docker:NAME", s)
 }
 
 // Destinations say where an image goes.
@@ -115,9 +121,9 @@ func (d *Delivery) Abort() {
 }
 
 // Deliver brings images to their destinations, all of them or none: first what
-// can fail for long, the pushes, and then the renames that make the results
+// can fail for long, the pushes (to a Docker daemon too), and then the renames that make the results
 // visible. When it fails, results of earlier runs are as they were, but for
-// references that were pushed already.
+// references and names that were pushed already.
 func Deliver(ctx context.Context, deliveries ...*Delivery) error {
 	for _, d := range deliveries {
 		if err := d.push(ctx); err != nil {
@@ -146,10 +152,14 @@ func abort(deliveries []*Delivery) {
 
 func (d *Delivery) push(ctx context.Context) error {
 	for _, out := range d.to.Outputs {
-		if out.Reference == "" {
-			continue
+		var err error
+		switch {
+		case out.Reference != "":
+			err = d.image.push(ctx, out.Reference, d.to.Registry)
+		case out.Docker != "":
+			err = d.image.load(ctx, out.Docker)
 		}
-		if err := d.image.push(ctx, out.Reference, d.to.Registry); err != nil {
+		if err != nil {
 			return err
 		}
 	}

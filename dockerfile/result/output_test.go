@@ -82,7 +82,7 @@ func TestFailedRunKeepsTheLayoutThatWasThere(t *testing.T) {
 }
 
 func TestOutputsMustBeNamed(t *testing.T) {
-	for _, s := range []string{"", "dir", "oci:", "registry:", "docker:x", "registry:UPPER"} {
+	for _, s := range []string{"", "dir", "oci:", "registry:", "docker:", "docker:UPPER", "docker:a@sha256:b", "registry:UPPER"} {
 		if _, err := result.ParseOutput(s, nil); err == nil || !strings.Contains(err.Error(), "output") {
 			t.Errorf("%q: %v", s, err)
 		}
