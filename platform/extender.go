@@ -29,6 +29,8 @@ type ExtenderInputs struct {
 	LayerCompression string
 	// Secrets are what RUN --mount=type=secret may ask for, by id.
 	Secrets map[string][]byte
+	// SSH are agents that RUN --mount=type=ssh may use, as buildctl has them.
+	SSH []string
 	// Proxy are the proxy variables of the environment, by name; a RUN sees them.
 	Proxy map[string]string
 	// RegistryCA are further certificates to trust registries by.
@@ -85,6 +87,7 @@ var extenderProgram = program{
 		{"cache-from", "CNB_CACHE_FROM", "", "`CACHE` to take from what another engine has made, as buildctl has it: type=registry,ref=REFERENCE, type=local,src=DIR, a REFERENCE alone, or what else a remote engine knows; can be given more than once (in the variable: one on each line); with both kinds build=CACHE or run=CACHE is for one of them; one that cannot be used draws a warning", 0, lines},
 		{"cache-to", "CNB_CACHE_TO", "", "`CACHE` to give to what this engine makes: type=registry,ref=REFERENCE, type=local,dest=DIR, type=inline (in the image itself, whose digest then differs from run to run), a REFERENCE alone, or what else a remote engine knows, with further options of buildctl's such as mode=max; can be given more than once (in the variable: one on each line); with both kinds build=CACHE or run=CACHE; one that cannot be written draws a warning", 0, lines},
 		{"secret", "CNB_SECRETS", "", "`SECRET` that a RUN --mount=type=secret,id=ID may read: id=ID,src=FILE or id=ID,env=VARIABLE; can be given more than once (in the variable: one on each line)", 0, lines},
+		{"ssh", "CNB_SSH", "", "`AGENT` that a RUN --mount=type=ssh may use: default (the one at SSH_AUTH_SOCK), ID=SOCKET, or ID=KEYFILE,KEYFILE for one with these keys; can be given more than once (in the variable: one on each line); keys are never part of the image or the cache", 0, lines},
 		{"registry-ca", "CNB_REGISTRY_CA", "", "`FILE` with certificates (PEM) of authorities that registries have theirs from, beside those that the system knows", 0, path},
 		{"ca-cert", "CNB_CA_CERT", "", "`FILE` with certificates (PEM) for each RUN, instead of those of the image: mounted while it runs, with SSL_CERT_FILE, CURL_CA_BUNDLE and the like naming it; never part of the image", 0, path},
 		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock, or several with commas, of which the first that answers is used, in the order of <app-id>; without one the extender brings its own engine", 0, text},
@@ -138,6 +141,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Images:             extendImages(v),
 			LayerCompression:   v.oneOf("layer-compression", "uncompressed", "gzip"),
 			Secrets:            secrets(v, c.env),
+			SSH:                v.many["ssh"],
 			Proxy:              proxy(c.env),
 			RegistryCA:         certificates(v),
 			RunCA:              runCertificates(v),

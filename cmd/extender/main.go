@@ -35,6 +35,10 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	if err != nil {
 		return err
 	}
+	ssh, err := chain.ParseSSH(in.SSH)
+	if err != nil {
+		return platform.WithCode(platform.CodeUsage, fmt.Errorf("-ssh: %w", err))
+	}
 	progress, closeProgress, err := openProgress(in)
 	if err != nil {
 		return err
@@ -47,6 +51,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		Keychain:           in.Keychain,
 		InsecureRegistries: in.InsecureRegistries,
 		Secrets:            in.Secrets,
+		SSH:                ssh,
 		Proxy:              in.Proxy,
 		RegistryCA:         in.RegistryCA,
 		RunCA:              in.RunCA,

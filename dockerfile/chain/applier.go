@@ -57,6 +57,8 @@ type Applier struct {
 	InsecureRegistries []string
 	// Secrets are what `RUN --mount=type=secret` may ask for, by id.
 	Secrets map[string][]byte
+	// SSH is what `RUN --mount=type=ssh` may use.
+	SSH SSH
 	// Proxy are proxy variables (HTTP_PROXY and the like) that every RUN sees. They
 	// are in no image, and no key of the cache depends on them.
 	Proxy map[string]string

@@ -56,11 +56,14 @@ func (r *run) explain(ctx context.Context, err error, out *record) error {
 	return run
 }
 
-// missingSecret says what to do about a secret that a RUN requires and that was
-// not given; about anything else it says nothing.
+// missingSecret says what to do about a secret or an agent that a RUN requires and
+// that was not given; about anything else it says nothing.
 func missingSecret(err error) string {
-	if msg := err.Error(); strings.Contains(msg, "secret ") && strings.Contains(msg, "not found") {
+	switch msg := err.Error(); {
+	case strings.Contains(msg, "secret ") && strings.Contains(msg, "not found"):
 		return "; give it with -secret id=ID,src=FILE or -secret id=ID,env=VARIABLE"
+	case strings.Contains(msg, "no SSH key "):
+		return "; give it with -ssh default, -ssh ID=SOCKET or -ssh ID=KEYFILE"
 	}
 	return ""
 }

@@ -153,6 +153,7 @@ func (r *run) solveOpt(in *receiver) (_ *client.SolveOpt, done func(), err error
 	if all := r.secrets(); len(all) > 0 {
 		opt.Session = append(opt.Session, secretsprovider.FromMap(all))
 	}
+	opt.Session = r.SSH.attach(opt.Session)
 	for name, dir := range r.plan.contexts {
 		if opt.LocalMounts[name], err = fsutil.NewFS(dir); err != nil {
 			return nil, nil, fmt.Errorf("open context %s: %w", dir, err)
