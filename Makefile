@@ -81,7 +81,7 @@ fuzz: ## Fuzz what parses untrusted input, FUZZTIME (60s) for each target
 bench: build ## Measure what graft costs, as ratios
 	@echo 'The resolver: 20 modules with three alternatives each (want under 100 ms and 50 MB)'
 	@go test -run '^$$' -bench '^BenchmarkResolve$$' ./phase | grep '^Benchmark'
-	@go run ./acceptance/cmd/bench -programs bin
+	@hack/bench.sh
 
 .PHONY: clean
 clean: ## Remove the programs and the release

@@ -1,7 +1,7 @@
 // Command bench measures what the programs cost beside the work that they
 // cannot avoid, as ratios of medians, since machines differ and are noisy.
 //
-//	bench -programs bin
+//	bench -programs bin [-only extender]
 package main
 
 import (
@@ -20,14 +20,47 @@ import (
 func main() {
 	programs := flag.String("programs", "bin", "directory with the programs")
 	pairs := flag.Int("pairs", 21, "number of runs of each side")
+	var t tools
+	flag.StringVar(&t.buildkitd, "buildkitd", "", "buildkitd; without it the extender is not measured")
+	flag.StringVar(&t.buildctl, "buildctl", "", "buildctl")
+	flag.StringVar(&t.base, "base", "", "layout of a Debian base image")
+	flag.StringVar(&t.some, "some", "", "layout of the same with 10,000 files more")
+	flag.StringVar(&t.many, "many", "", "layout of the same with 100,000 files more")
+	flag.StringVar(&t.work, "work", "", "directory for what is made, on the disk of the images")
+	only := flag.String("only", "", "measure this program alone: detector, generator or extender")
 	flag.Parse()
-	if err := run(*programs, *pairs); err != nil {
+	if err := run(*programs, *pairs, t, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(programs string, pairs int) error {
+func run(programs string, pairs int, t tools, only string) error {
+	extender, err := filepath.Abs(filepath.Join(programs, "extender"))
+	if err != nil {
+		return err
+	}
+	t.extender = extender
+	for _, bench := range []struct {
+		program string
+		run     func() error
+	}{
+		{"detector", func() error { return benchDetector(programs, pairs) }},
+		{"generator", func() error { return benchGenerator(programs, pairs) }},
+		{"extender", func() error { return benchExtender(t) }},
+	} {
+		if only != "" && only != bench.program {
+			continue
+		}
+		if err := bench.run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// benchDetector measures what the detector takes beside starting the same scripts.
+func benchDetector(programs string, pairs int) error {
 	detector, err := filepath.Abs(filepath.Join(programs, "detector"))
 	if err != nil {
 		return err
@@ -60,7 +93,7 @@ func run(programs string, pairs int) error {
 				ratios[len(ratios)/2], ratios[len(ratios)/4], ratios[len(ratios)*3/4])
 		}
 	}
-	return benchGenerator(programs, pairs)
+	return nil
 }
 
 // compare runs two commands in turn and gives the ratios of their times, pair by

@@ -69,43 +69,53 @@ func createCommand() *cli.Command {
 	}
 }
 
-// create writes the image layout that b describes. The directory appears under
-// its name only when it is complete.
+// create writes the image layout that b describes.
 func create(ctx context.Context, b base) error {
 	if b.UID == 0 || b.GID == 0 {
 		return errors.New("making a base image: its user must not be root: give -uid and -gid")
 	}
-	if _, err := os.Lstat(b.Layout); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("making a base image: %s is there already: remove it, or name another directory", b.Layout)
+	return publish(b.Layout, b.Arch, func(work string) (v1.Image, error) {
+		tarFile, err := rootTar(ctx, b.RootFS, work)
+		if err != nil {
+			return nil, err
+		}
+		img, err := baseImage(tarFile, b)
+		if err != nil {
+			return nil, fmt.Errorf("making a base image of %s: %w", b.RootFS, err)
+		}
+		return img, nil
+	})
+}
+
+// publish writes the image that is made with the help of a working directory to a
+// layout, whose directory appears under its name only when it is complete.
+func publish(name, arch string, make func(work string) (v1.Image, error)) error {
+	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("making an image: %s is there already: remove it, or name another directory", name)
 	}
-	work, err := os.MkdirTemp(filepath.Dir(b.Layout), "."+filepath.Base(b.Layout)+"-")
+	work, err := os.MkdirTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
 	if err != nil {
-		return fmt.Errorf("making a base image: %w", err)
+		return fmt.Errorf("making an image: %w", err)
 	}
 	defer os.RemoveAll(work)
-
-	tarFile, err := rootTar(ctx, b.RootFS, work)
+	img, err := make(work)
 	if err != nil {
 		return err
-	}
-	img, err := baseImage(tarFile, b)
-	if err != nil {
-		return fmt.Errorf("making a base image of %s: %w", b.RootFS, err)
 	}
 	staged := filepath.Join(work, "layout")
 	dir, err := layout.Write(staged, empty.Index)
 	if err != nil {
-		return fmt.Errorf("writing the image layout %s: %w", b.Layout, err)
+		return fmt.Errorf("writing the image layout %s: %w", name, err)
 	}
-	platform := v1.Platform{OS: "linux", Architecture: b.Arch}
+	platform := v1.Platform{OS: "linux", Architecture: arch}
 	if err := dir.AppendImage(img, layout.WithPlatform(platform)); err != nil {
-		return fmt.Errorf("writing the image layout %s: %w", b.Layout, err)
+		return fmt.Errorf("writing the image layout %s: %w", name, err)
 	}
 	if err := share(staged); err != nil {
-		return fmt.Errorf("writing the image layout %s: %w", b.Layout, err)
+		return fmt.Errorf("writing the image layout %s: %w", name, err)
 	}
-	if err := os.Rename(staged, b.Layout); err != nil {
-		return fmt.Errorf("writing the image layout %s: %w", b.Layout, err)
+	if err := os.Rename(staged, name); err != nil {
+		return fmt.Errorf("writing the image layout %s: %w", name, err)
 	}
 	return nil
 }

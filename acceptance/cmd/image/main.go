@@ -1,8 +1,8 @@
-// Command image makes and opens OCI images for the demo and the acceptance
-// tests: a base image from a root file system, the analyzed.toml that a
-// platform's analyzer would write for it, and a directory from an image, so
-// that what an extension installed can be run; and the image of an application, as an
-// exporter makes it of an extended run image.
+// Command image makes and opens OCI images for the demo, the acceptance tests and
+// the benchmarks: a base image from a root file system, a large one from a small
+// one, the analyzed.toml that a platform's analyzer would write for it, and a
+// directory from an image, so that what an extension installed can be run; and the
+// image of an application, as an exporter makes it of an extended run image.
 //
 // It stands for the parts of a platform that are not part of graft. It never
 // extends an image, and never imports a package of graft: what it finds in an
@@ -25,9 +25,9 @@ func main() {
 
 	app := &cli.App{
 		Name:            "image",
-		Usage:           "make, describe and unpack OCI images for the demo and the acceptance tests",
+		Usage:           "make, describe and unpack OCI images for demo, tests and benchmarks",
 		HideHelpCommand: true,
-		Commands:        []*cli.Command{createCommand(), analyzeCommand(), unpackCommand(), assembleCommand()},
+		Commands:        []*cli.Command{createCommand(), growCommand(), analyzeCommand(), unpackCommand(), assembleCommand()},
 	}
 	if err := app.RunContext(ctx, os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "image: %v\n", err)
