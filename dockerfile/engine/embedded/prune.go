@@ -74,13 +74,15 @@ func (s *server) pruneBy(policy []client.PruneInfo) (n int, freed int64, err err
 	return n, freed, err
 }
 
-// pruneDue reports whether the last pruning was long enough ago.
+// pruneDue reports whether the last pruning was long enough ago. One in the future tells
+// that the clock was set back, and nothing of when it was.
 func (s *server) pruneDue(ttl time.Duration) bool {
 	info, err := os.Stat(pruneMark(s.order.StateDir))
 	if err != nil {
 		return true
 	}
-	return time.Since(info.ModTime()) >= min(pruneInterval, ttl)
+	age := time.Since(info.ModTime())
+	return age < 0 || age >= min(pruneInterval, ttl)
 }
 
 // isClosed reports whether an error only says that the connection has ended.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -37,6 +38,7 @@ func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, sa
 	}
 	factory := snapshotter(state, say)
 	ready.Snapshotter = factory.Name
+	mend := wroteInFuture(filepath.Join(state, workerPrefix+factory.Name))
 	opt, err := runc.NewWorkerOpt(state, factory, ready.Rootless, oci.ProcessSandbox,
 		nil, // labels
 		nil, // id map: a user namespace is around the engine, not around a RUN
@@ -46,6 +48,11 @@ func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, sa
 		nil, "", "", nil) // parallelism, trace socket, cgroup parent, CDI devices: BuildKit's defaults
 	if err != nil {
 		return nil, ready, err
+	}
+	if mend {
+		if err := mendLastUse(opt.MetadataStore, say); err != nil {
+			return nil, ready, err
+		}
 	}
 	opt.Executor = hostNetwork{opt.Executor}
 	opt.RegistryHosts = hosts
