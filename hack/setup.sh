@@ -19,6 +19,7 @@ declare -A package=(
 	[gcc]='gcc libc6-dev'      # builds the extender's own OCI runtime, with
 	[pkg-config]=pkg-config
 	[libseccomp]=libseccomp-dev
+	[jq]=jq                    # packaging/pack.sh calls it
 )
 # Debian 13 has the command in a package of its own.
 if command -v apt-cache >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then

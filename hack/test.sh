@@ -27,7 +27,7 @@ made() {
 	say "$1 failed: tests that need what it makes are skipped"
 }
 
-made hack/setup.sh runc newuidmap busybox dockerd docker gcc pkg-config libseccomp
+made hack/setup.sh runc newuidmap busybox dockerd docker gcc pkg-config libseccomp jq
 GRAFT_TEST_BASE=$(made hack/base-image.sh)
 GRAFT_TEST_BUILDKITD=$(made hack/buildkitd.sh)
 GRAFT_TEST_BUILDCTL=$(made hack/buildctl.sh)
