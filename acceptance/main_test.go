@@ -32,7 +32,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	programs = filepath.Join(dir, "bin")
-	build := exec.Command("go", "build", "-o", programs+"/", "./cmd/detector", "./cmd/generator", "./cmd/extender")
+	build := exec.Command("go", "build", "-o", programs+"/", "./cmd/detector", "./cmd/generator", "./cmd/extender", "./acceptance/cmd/builder")
 	build.Dir = ".."
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

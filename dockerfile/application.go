@@ -53,4 +53,10 @@ type Application struct {
 	// Outputs are further destinations of the whole image: "oci:DIR",
 	// "oci-archive:FILE", "registry:REFERENCE" or "docker:NAME".
 	Outputs []string
+	// Root is the root directory of a container of the base image, which is made one of
+	// the extended image: what was added is applied to it, in place. Empty: none is.
+	Root string
+	// RootSkip are absolute paths, seen from Root, that are left as they are, with
+	// everything below them. Mounts are left alone without being named.
+	RootSkip []string
 }

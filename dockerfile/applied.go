@@ -14,6 +14,9 @@ type Applied struct {
 	// they are stored.
 	Layers int
 	Bytes  int64
+	// Env is the environment that the extended image gives to its processes, as
+	// NAME=value.
+	Env []string
 	// Failed tells that the error of Apply is about this image.
 	Failed bool
 }

@@ -118,11 +118,13 @@ prepare
 
 cd "$demo"
 export CNB_PLATFORM_API=0.15
+# Where this is a container, it is not one of the build image, to be changed in place.
+export CNB_IN_CONTAINER=false
 # The embedded engine's cache is kept with everything else of the demo.
 CNB_STATE_DIR=$(cache_dir)/engine
 export CNB_STATE_DIR
-printf '$ cd %s\n$ export CNB_PLATFORM_API=%s\n$ export CNB_STATE_DIR=%s\n$ export PATH=%s:%s\n' \
-	"$demo" "$CNB_PLATFORM_API" "$CNB_STATE_DIR" "$root/bin:$demo/bin" "\$PATH"
+printf '$ cd %s\n$ export CNB_PLATFORM_API=%s CNB_IN_CONTAINER=%s\n$ export CNB_STATE_DIR=%s\n$ export PATH=%s:%s\n' \
+	"$demo" "$CNB_PLATFORM_API" "$CNB_IN_CONTAINER" "$CNB_STATE_DIR" "$root/bin:$demo/bin" "\$PATH"
 export PATH="$root/bin:$demo/bin:$PATH"
 user=()
 if [ "$(id -u)" = 0 ]; then

@@ -43,8 +43,11 @@ type Extender struct {
 	Bases map[dockerfile.Kind]string
 	// Outputs are destinations of the whole image, by kind.
 	Outputs map[dockerfile.Kind][]string
-	// InContainer tells whether this is a platform's container.
-	InContainer bool
+	// Root is the root directory of a container of the build image, which is made one of
+	// the extended build image. Empty: there is none, and the build image needs Outputs.
+	Root string
+	// RootSkip are paths in Root that are left as they are.
+	RootSkip []string
 	// Report is the file or descriptor that gets the ExtendReport, also of a run that
 	// fails. Empty: none is written.
 	Report string
@@ -54,16 +57,24 @@ type Extender struct {
 	Redact func(text string) string
 }
 
-// Run extends the images. When it fails, what an earlier run extended stays, and of
-// several images none is replaced. Its error carries platform.CodeExtend, or the code of
-// what was missing.
-func (e Extender) Run(ctx context.Context) error {
+// Run extends the images, and returns what became of each kind. When it fails, what an
+// earlier run extended stays, and of several images none is replaced; but Root is then
+// good for nothing. The error carries platform.CodeExtend, or the code of what was
+// missing.
+func (e Extender) Run(ctx context.Context) (map[dockerfile.Kind]dockerfile.Applied, error) {
 	apps, err := e.applications()
 	var applied []dockerfile.Applied
 	if err == nil {
 		applied, err = e.apply(ctx, apps)
 	}
-	return e.report(ctx, platform.WithCode(platform.CodeExtend, err), apps, applied)
+	if err = e.report(ctx, platform.WithCode(platform.CodeExtend, err), apps, applied); err != nil {
+		return nil, err
+	}
+	byKind := map[dockerfile.Kind]dockerfile.Applied{}
+	for n, app := range apps {
+		byKind[app.Kind] = applied[n]
+	}
+	return byKind, nil
 }
 
 func (e Extender) apply(ctx context.Context, apps []dockerfile.Application) ([]dockerfile.Applied, error) {
@@ -119,6 +130,9 @@ func (e Extender) application(kind dockerfile.Kind, group platform.Group) (docke
 		Extended: filepath.Join(e.Extended, string(kind)),
 		Outputs:  e.Outputs[kind],
 	}
+	if kind == dockerfile.KindBuild {
+		app.Root, app.RootSkip = e.Root, e.RootSkip
+	}
 	for _, extension := range group.GroupExtensions {
 		step, found, err := e.step(kind, extension.ID)
 		if err != nil {
@@ -131,16 +145,13 @@ func (e Extender) application(kind dockerfile.Kind, group platform.Group) (docke
 	return app, nil
 }
 
-// checkDestination refuses to extend a build image for nobody: the builder,
-// which would go on with it, is not handed over to.
+// checkDestination refuses to extend a build image for nobody: in a platform's container
+// the builder goes on with it.
 func (e Extender) checkDestination(kind dockerfile.Kind) error {
-	if kind != dockerfile.KindBuild || len(e.Outputs[kind]) > 0 {
+	if kind != dockerfile.KindBuild || e.Root != "" || len(e.Outputs[kind]) > 0 {
 		return nil
 	}
-	if e.InContainer {
-		return errors.New("extending the build image in place and handing over to the builder is not supported: say where the extended image goes with -output oci:DIR or -output registry:REFERENCE")
-	}
-	return errors.New("extending the build image in place would change this machine: say where the extended image goes with -output oci:DIR or -output registry:REFERENCE")
+	return errors.New("extending the build image in place would change this machine, which is no container of a platform: say where the extended image goes with -output oci:DIR or -output registry:REFERENCE")
 }
 
 // base is the image to extend.

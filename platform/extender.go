@@ -55,6 +55,8 @@ type ExtenderInputs struct {
 	CacheSize int64
 	// InContainer tells whether the extender runs in a platform's container.
 	InContainer bool
+	// Builder is what the builder gets, which takes over after the build image.
+	Builder BuilderInputs
 	// Report is the file or descriptor that gets the report; empty for none.
 	Report string
 	// Redact takes secrets out of a text.
@@ -104,7 +106,8 @@ var extenderProgram = program{
 		{"kaniko-dir", "CNB_KANIKO_DIR", "/kaniko", "`DIR` that the platform's restorer shares with the extender: what it has read of base images is used", 0, path},
 		{"kaniko-cache-ttl", "CNB_KANIKO_CACHE_TTL", "336h", "`AGE` at which unused records of the cache are dropped", 0, text},
 		{"cache-size", "CNB_CACHE_SIZE", "", "`SIZE` that the embedded engine's cache is brought down to after each run, such as 20GB (default: it is pruned by age alone)", 0, text},
-		{"in-container", "CNB_IN_CONTAINER", "", "say whether this is a platform's container, instead of finding out", 0, boolean},
+		{"in-container", "CNB_IN_CONTAINER", "", "say whether this is a platform's container, instead of finding out: in one, the build image is extended in place, and the builder takes over", 0, boolean},
+		{"builder", "CNB_EXTEND_BUILDER", "/cnb/lifecycle/builder", "`PROGRAM` that takes over in a container, once the build image is extended there: as -uid and -gid, with its inputs as variables, and with its exit code", 0, path},
 		{"insecure-registry", "CNB_INSECURE_REGISTRIES", "", "`HOST` of a registry to speak to without TLS or without verifying it; can be given more than once (in the variable: with commas)", 0, list},
 		inUID, inGID,
 		inLogLevel, inNoColor,
@@ -117,6 +120,7 @@ var extenderProgram = program{
 	},
 	examples: []string{
 		"extender -kind run                         # after generator, base from analyzed.toml",
+		"extender -kind build -uid 1001 -gid 1000   # in a container of the build image; ends as the builder",
 		"extender -kind run -base oci:./debian -output oci:./extended",
 		"extender -kind build,run -output build=oci:./builder -output run=oci:./runner",
 		"extender -kind build -buildkit unix:///run/buildkit/buildkitd.sock \\\n    -base registry.example.com/builder -output registry:registry.example.com/builder:extended",
@@ -159,13 +163,8 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			InsecureRegistries: v.many["insecure-registry"],
 		}
 		in.Epoch = epoch(v, c.env)
-		// What only the builder needs must still be right: platforms pass it.
-		for _, flag := range []string{"build-config", "buildpacks", "plan", "platform"} {
-			v.path(flag)
-		}
-		v.id("uid")
-		v.id("gid")
 		in.StateDir = stateDir(v, in.InContainer)
+		in.Builder = builderInputs(v, c.env, in.StateDir)
 		if in.Progress == "rawjson" && in.ProgressFile == "" {
 			v.fail(fmt.Errorf("%s: rawjson is for machines and needs -progress-file", v.source["progress"]))
 		}

@@ -31,7 +31,39 @@ func secrets(v *values, env func(string) string) map[string][]byte {
 // secret reads one, written as with docker build: id=ID,src=FILE or
 // id=ID,env=VARIABLE. Without either the id names the variable.
 func secret(spec string, env func(string) string) (id string, value []byte, err error) {
-	var file, variable string
+	id, file, variable, err := parseSecret(spec)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case file != "":
+		value, err = readSecret(file)
+	default:
+		if value = []byte(env(variable)); len(value) == 0 {
+			err = fmt.Errorf("the variable %s is not set", variable)
+		}
+	}
+	if err == nil && len(value) > maxSecret {
+		err = fmt.Errorf("it is larger than the %d bytes that BuildKit takes", maxSecret)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("the secret %q: %w", id, err)
+	}
+	return id, value, nil
+}
+
+// secretVariables are the variables that hold secrets, of those that can be understood.
+func secretVariables(v *values) []string {
+	var names []string
+	for _, spec := range v.many["secret"] {
+		if _, _, variable, err := parseSecret(spec); err == nil && variable != "" {
+			names = append(names, variable)
+		}
+	}
+	return names
+}
+
+// parseSecret takes one apart: either a file or a variable holds the secret.
+func parseSecret(spec string) (id, file, variable string, err error) {
 	for _, field := range strings.Split(spec, ",") {
 		key, text, ok := strings.Cut(field, "=")
 		switch strings.ToLower(strings.TrimSpace(key)) {
@@ -48,31 +80,18 @@ func secret(spec string, env func(string) string) (id string, value []byte, err 
 		}
 		if !ok || text == "" {
 			// What is not understood may be the secret itself.
-			return "", nil, errors.New("this is not of the form id=ID,src=FILE or id=ID,env=VARIABLE")
+			return "", "", "", errors.New("this is not of the form id=ID,src=FILE or id=ID,env=VARIABLE")
 		}
 	}
 	switch {
 	case id == "":
-		return "", nil, errors.New("the id is missing; write id=ID,src=FILE or id=ID,env=VARIABLE")
+		return "", "", "", errors.New("the id is missing; write id=ID,src=FILE or id=ID,env=VARIABLE")
 	case file != "" && variable != "":
-		return "", nil, fmt.Errorf("the secret %q has both src and env; give one", id)
-	case file != "":
-		value, err = readSecret(file)
-	default:
-		if variable == "" {
-			variable = id
-		}
-		if value = []byte(env(variable)); len(value) == 0 {
-			err = fmt.Errorf("the variable %s is not set", variable)
-		}
+		return "", "", "", fmt.Errorf("the secret %q has both src and env; give one", id)
+	case file == "" && variable == "":
+		variable = id
 	}
-	if err == nil && len(value) > maxSecret {
-		err = fmt.Errorf("it is larger than the %d bytes that BuildKit takes", maxSecret)
-	}
-	if err != nil {
-		return "", nil, fmt.Errorf("the secret %q: %w", id, err)
-	}
-	return id, value, nil
+	return id, file, variable, nil
 }
 
 // readSecret reads a file, but no more of one that is too large than shows it.

@@ -33,13 +33,8 @@ func (u BuildUser) Become(owned ...string) (Account, error) {
 	if os.Geteuid() != 0 {
 		return Account{}, nil
 	}
-	if u.UID == nil || u.GID == nil {
-		return Account{}, WithCode(CodeFailed, errors.New(
-			"started as root, and modules never run as root: give the build user with -uid and -gid (CNB_USER_ID, CNB_GROUP_ID)"))
-	}
-	if *u.UID == 0 {
-		return Account{}, WithCode(CodeFailed, errors.New(
-			"the build user is root (uid 0), and modules never run as root: give another user with -uid (CNB_USER_ID)"))
+	if err := u.Check(); err != nil {
+		return Account{}, err
 	}
 	for _, dir := range owned {
 		if err := u.handOver(dir); err != nil {
@@ -63,6 +58,20 @@ func (u BuildUser) Become(owned ...string) (Account, error) {
 	return Account{Name: account.Username, Home: account.HomeDir}, nil
 }
 
+// Check tells whether modules can run as this user, for a process that is root. The
+// error carries CodeFailed: the platform gave no user, or gave root.
+func (u BuildUser) Check() error {
+	if u.UID == nil || u.GID == nil {
+		return WithCode(CodeFailed, errors.New(
+			"started as root, and modules never run as root: give the build user with -uid and -gid (CNB_USER_ID, CNB_GROUP_ID)"))
+	}
+	if *u.UID == 0 {
+		return WithCode(CodeFailed, errors.New(
+			"the build user is root (uid 0), and modules never run as root: give another user with -uid (CNB_USER_ID)"))
+	}
+	return nil
+}
+
 // handOver makes sure that the build user can write to dir and to what an
 // earlier run of these programs left in it.
 func (u BuildUser) handOver(dir string) error {
@@ -81,20 +90,7 @@ func (u BuildUser) handOver(dir string) error {
 	if err != nil || u.canWrite(info) {
 		return err
 	}
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		// A file with several names may have one outside of dir.
-		if stat := info.Sys().(*syscall.Stat_t); !info.IsDir() && stat.Nlink > 1 {
-			return nil
-		}
-		return os.Lchown(path, *u.UID, *u.GID)
-	})
+	return u.Own(dir)
 }
 
 // canMake tells whether the build user can make dir when it is needed, so that

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/term"
 
@@ -30,6 +31,12 @@ func main() {
 func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	if in.Preflight {
 		return preflight(ctx, in)
+	}
+	handover := newHandover(in)
+	if handover != nil {
+		if err := handover.Check(); err != nil {
+			return err
+		}
 	}
 	from, to, err := caches(in)
 	if err != nil {
@@ -67,31 +74,46 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		Debug:              in.Log.Debugf,
 	}
 	extender := phase.Extender{
-		Log:         in.Log,
-		Applier:     applier,
-		Layout:      in.API.Generated(),
-		Group:       in.Group,
-		Analyzed:    in.Analyzed,
-		Generated:   in.Generated,
-		App:         in.App,
-		Extended:    in.Extended,
-		Bases:       map[dockerfile.Kind]string{},
-		Outputs:     map[dockerfile.Kind][]string{},
-		InContainer: in.InContainer,
-		Report:      in.Report,
-		Warnings:    warnings,
-		Redact:      in.Redact,
+		Log:       in.Log,
+		Applier:   applier,
+		Layout:    in.API.Generated(),
+		Group:     in.Group,
+		Analyzed:  in.Analyzed,
+		Generated: in.Generated,
+		App:       in.App,
+		Extended:  in.Extended,
+		Bases:     map[dockerfile.Kind]string{},
+		Outputs:   map[dockerfile.Kind][]string{},
+		Report:    in.Report,
+		Warnings:  warnings,
+		Redact:    in.Redact,
 	}
 	for _, image := range in.Images {
 		kind := dockerfile.Kind(image.Kind)
 		extender.Kinds = append(extender.Kinds, kind)
 		extender.Bases[kind], extender.Outputs[kind] = image.Base, image.Outputs
 	}
-	err = extender.Run(ctx)
+	if handover != nil {
+		extender.Root, extender.RootSkip = "/", in.Builder.Untouched
+	}
+	extended, err := extender.Run(ctx)
 	if closeErr := closeProgress(); err == nil {
 		err = platform.WithCode(platform.CodeExtend, closeErr)
 	}
+	if err == nil && handover != nil {
+		err = handover.Run(ctx, extended[dockerfile.KindBuild])
+	}
 	return err
+}
+
+// newHandover is what follows where the build image is extended in its own container, and
+// nil elsewhere.
+func newHandover(in platform.ExtenderInputs) *phase.Handover {
+	isBuild := func(image platform.ExtendImage) bool { return image.Kind == string(dockerfile.KindBuild) }
+	if !in.InContainer || !slices.ContainsFunc(in.Images, isBuild) {
+		return nil
+	}
+	return &phase.Handover{Log: in.Log, Builder: in.Builder, Layers: in.Layers, Environ: os.Environ()}
 }
 
 // openProgress finds out where the engine's progress goes: to the log's stdout

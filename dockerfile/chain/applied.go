@@ -30,6 +30,9 @@ func (r *run) applied() dockerfile.Applied {
 		if digest, err := r.extended.Digest(); err == nil {
 			applied.Manifest = digest.String()
 		}
+		if config, err := r.extended.ConfigFile(); err == nil {
+			applied.Env = config.Config.Env
+		}
 	}
 	return applied
 }

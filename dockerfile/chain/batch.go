@@ -147,8 +147,14 @@ func (b *batch) solveIn(ctx context.Context, engine Engine, pending []*run) erro
 	}
 	defer show.close()
 	about := dockerfile.AppliedEngine{Description: engine.Description(), Isolation: engine.Isolation()}
-	return b.each(ctx, pending, func(ctx context.Context, n int) error {
+	err = b.each(ctx, pending, func(ctx context.Context, n int) error {
 		return pending[n].solve(ctx, about, client, show)
+	})
+	if err != nil {
+		return err
+	}
+	return b.each(ctx, pending, func(ctx context.Context, n int) error {
+		return pending[n].fastForward(ctx, engine)
 	})
 }
 

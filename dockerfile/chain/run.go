@@ -38,6 +38,8 @@ type run struct {
 	// those who take the image for a cache.
 	inlineCache json.RawMessage
 	extended    *result.Image
+	// onRoot tells that the engine has brought what was added to app.Root itself.
+	onRoot bool
 
 	imagesMu sync.Mutex
 	images   map[string]*base.Image
@@ -138,7 +140,7 @@ func (r *run) delivery(ctx context.Context) (*result.Delivery, error) {
 		return nil, err
 	}
 	return r.extended.Prepare(ctx, r.stage, result.Destinations{
-		Extended: r.app.Extended, Outputs: r.outputs, Registry: r.registry,
+		Extended: r.app.Extended, Outputs: r.outputs, Registry: r.registry, Root: r.root(),
 	})
 }
 

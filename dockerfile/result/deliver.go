@@ -71,6 +71,8 @@ type Destinations struct {
 	Outputs []Output
 	// Registry says how to reach registries.
 	Registry base.Options
+	// Root is a container of the base image, which is made one of the extended image.
+	Root Root
 }
 
 // Delivery is an image on its way to its destinations, of which nobody can see
@@ -121,9 +123,11 @@ func (d *Delivery) Abort() {
 }
 
 // Deliver brings images to their destinations, all of them or none: first what
-// can fail for long, the pushes (to a Docker daemon too), and then the renames that make the results
-// visible. When it fails, results of earlier runs are as they were, but for
-// references and names that were pushed already.
+// can fail for long, the pushes (to a Docker daemon too), and then the renames that make
+// the results visible. When it fails, results of earlier runs are as they were, but for
+// references and names that were pushed already. Root directories come last, since
+// nothing can be taken back there: when one cannot be changed, everything else has been
+// delivered.
 func Deliver(ctx context.Context, deliveries ...*Delivery) error {
 	for _, d := range deliveries {
 		if err := d.push(ctx); err != nil {
@@ -138,6 +142,11 @@ func Deliver(ctx context.Context, deliveries ...*Delivery) error {
 	for n, d := range deliveries {
 		if err := d.commit(); err != nil {
 			abort(deliveries[n+1:])
+			return err
+		}
+	}
+	for _, d := range deliveries {
+		if err := d.image.applyTo(ctx, d.to.Root); err != nil {
 			return err
 		}
 	}

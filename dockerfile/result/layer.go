@@ -129,18 +129,35 @@ func (c *countWriter) Write(p []byte) (int, error) {
 
 // unpack writes the layer's tar file.
 func (l *Layer) unpack(ctx context.Context, w io.Writer) (int64, error) {
-	f, err := os.Open(l.Path)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	r, err := compression.DecompressStream(&cancelReader{ctx, f})
+	r, err := l.open(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer r.Close()
 	return io.Copy(w, r)
 }
+
+// open opens the layer's tar file.
+func (l *Layer) open(ctx context.Context) (io.ReadCloser, error) {
+	f, err := os.Open(l.Path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := compression.DecompressStream(&cancelReader{ctx, f})
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &unpacked{r, f}, nil
+}
+
+// unpacked is a layer's tar file as it is read from a blob.
+type unpacked struct {
+	io.ReadCloser
+	blob *os.File
+}
+
+// Close closes the blob, too.
+func (u *unpacked) Close() error { return errors.Join(u.ReadCloser.Close(), u.blob.Close()) }
 
 // verify reads the blob and compares size, digest and diffID.
 func (l *Layer) verify(ctx context.Context) error {
