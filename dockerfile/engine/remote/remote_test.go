@@ -123,7 +123,7 @@ func TestSocket(t *testing.T) {
 	check(t, "unix://"+startDaemon(t))
 }
 
-// tcp:// and docker-container:// lead to the same daemon.
+// Every form of address leads to the same daemon, by the program that it is for.
 func TestOtherWaysToADaemon(t *testing.T) {
 	socket := startDaemon(t)
 
@@ -137,15 +137,24 @@ func TestOtherWaysToADaemon(t *testing.T) {
 		check(t, "tcp://"+l.Addr().String())
 	})
 
-	t.Run("docker-container", func(t *testing.T) {
-		exe, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		program(t, "docker", fmt.Sprintf(`test "$*" = "exec -i daemon buildctl dial-stdio" || exit 3
-			%s=%s exec %s`, bridgeEnv, socket, exe))
-		check(t, "docker-container://daemon")
-	})
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, command := range map[string]string{
+		"docker-container://daemon":               "docker exec -i daemon buildctl dial-stdio",
+		"podman-container://daemon":               "podman exec -i daemon buildctl dial-stdio",
+		"kube-pod://daemon?namespace=n&context=c": "kubectl --context=c --namespace=n exec --container= -i daemon -- buildctl dial-stdio",
+		"kube-pod://daemon?container=k":           "kubectl --context= --namespace= exec --container=k -i daemon -- buildctl dial-stdio",
+		"ssh://user@host:2222":                    "ssh -l user -p 2222 -- host buildctl dial-stdio",
+	} {
+		t.Run(address, func(t *testing.T) {
+			name, args, _ := strings.Cut(command, " ")
+			program(t, name, fmt.Sprintf(`test "$*" = "%s" || { echo "called with $*" >&2; exit 3; }
+				%s=%s exec %s`, args, bridgeEnv, socket, exe))
+			check(t, address)
+		})
+	}
 }
 
 func forward(l net.Listener, socket string) {
