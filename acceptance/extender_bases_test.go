@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
@@ -203,13 +202,7 @@ func TestBadArchives(t *testing.T) {
 
 // An image for another processor can be extended as long as nothing has to run.
 func TestForeignPlatform(t *testing.T) {
-	own := smallImage(t, nil)
-	config := configOf(t, own).DeepCopy()
-	config.Architecture = "s390x"
-	foreign, err := mutate.ConfigFile(own, config)
-	check(t, err)
-	dir := filepath.Join(t.TempDir(), "base")
-	writeLayout(t, dir, foreign)
+	dir := imageFor(t, "s390x")
 	eachEngine(t, func(t *testing.T, e engine) {
 		s := newScene(t, "run", "oci:"+dir, e)
 		s.write("app/file", "content")

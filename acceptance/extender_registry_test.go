@@ -95,17 +95,22 @@ func checkNoSecretBelow(t *testing.T, dir string) {
 }
 
 // The layers of a base are not pushed where they are: the registry is asked to
-// use them in another repository.
+// use them in another repository, and nobody but the engine pulls them.
 func TestPushMountsTheBasesLayers(t *testing.T) {
 	r := newRegistry(t, (*httptest.Server).Start)
 	base := smallImage(t, nil)
 	reference := r.push(t, "base:tag", base)
-	s := registryScene(t, reference, embedded(t))
+	s := registryScene(t, reference, embeddedIn(t, t.TempDir()))
 	s.env["CNB_REGISTRY_AUTH"] = fmt.Sprintf(`{%q: %q}`, r.host, basicAuth())
 	before := r.asked("PUT /v2/other/app/blobs")
 	s.succeed("-output", "registry:"+r.host+"/other/app:1")
 	if sent := r.asked("PUT /v2/other/app/blobs") - before; sent != 4 {
 		t.Errorf("%d blobs were sent, wanted 4: three layers and the config", sent)
+	}
+	for _, layer := range manifestOf(t, base).Layers {
+		if n := r.asked("GET /v2/base/blobs/" + layer.Digest.String()); n != 1 {
+			t.Errorf("layer %v of the base was pulled %d times, wanted once, by the engine", layer.Digest, n)
+		}
 	}
 	validateImage(t, r.pull(t, r.host+"/other/app:1"))
 }
@@ -122,6 +127,8 @@ func TestInsecureRegistry(t *testing.T) {
 		s.env["CNB_INSECURE_REGISTRIES"] = r.host
 		s.succeed("-output", "registry:"+r.host+"/extended:1")
 		validateImage(t, r.pull(t, r.host+"/extended:1"))
+		delete(s.env, "CNB_INSECURE_REGISTRIES")
+		s.succeed("-insecure-registry", r.host)
 	})
 }
 
