@@ -39,14 +39,30 @@ func openDocker(ctx context.Context, name string, opts Options) (*Image, error) 
 		return nil, err
 	}
 	defer saved.Close()
-	a := &archive{path: "what the Docker daemon has saved", members: map[string]member{}}
-	if a.file, err = spool(saved, opts.Temp); err == nil {
-		err = a.scan(a.file)
-	}
+	img, err := ReadSaved(saved, opts.Temp)
 	if err != nil {
 		return nil, fmt.Errorf("save the image %s of the Docker daemon at %s: %w", name, c.DaemonHost(), err)
 	}
-	return a.onlySaved()
+	return img, nil
+}
+
+// ReadSaved opens the one image of a stream as docker save writes it. All of it is kept
+// in a file in temp (empty: the system's directory for temporary files), which has no
+// name there and is gone with the image, or at the latest with this process.
+func ReadSaved(saved io.Reader, temp string) (*Image, error) {
+	f, err := spool(saved, temp)
+	if err != nil {
+		return nil, err
+	}
+	a := &archive{path: "what the Docker daemon has saved", members: map[string]member{}, file: f}
+	if err := a.scan(f); err != nil {
+		return nil, err
+	}
+	img, err := a.onlySaved()
+	if err != nil {
+		return nil, err
+	}
+	return img, img.load()
 }
 
 // spool writes a stream to a file without a name, which is there as long as it is open,

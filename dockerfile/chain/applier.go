@@ -25,6 +25,20 @@ type Engine interface {
 	Close() error
 }
 
+// Storing is an Engine that may not be able to send what it makes, but only to put it
+// into a store of images that it belongs to: a Docker daemon's, by BuildKit's exporter
+// "moby".
+type Storing interface {
+	// Stores tells whether that is so; the rest is of use only then.
+	Stores() bool
+	// SaveImage streams an image as docker save does. The caller closes it.
+	SaveImage(ctx context.Context, name string) (io.ReadCloser, error)
+	// LoadImage takes an image as docker load does.
+	LoadImage(ctx context.Context, archive io.Reader) error
+	// RemoveImage takes a name away, and the image with its last one.
+	RemoveImage(ctx context.Context, name string) error
+}
+
 // Progress says how the engine's progress is shown.
 type Progress struct {
 	// Mode is BuildKit's: auto (the default), tty, plain, quiet, rawjson.

@@ -31,7 +31,7 @@ func (r *run) config(p *plan, added []result.Layer) ([]byte, error) {
 	data, err := json.Marshal(struct {
 		dockerspec.DockerOCIImage
 		inlineCache
-	}{img, inlineCache{r.inlineCache}})
+	}{img, r.inlineCache})
 	if err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}

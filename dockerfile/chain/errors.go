@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -38,6 +40,9 @@ func (r *run) explain(ctx context.Context, err error, out *record) error {
 		if errors.As(err, &known) {
 			return err
 		}
+		if failed := explainByProgress(err, out); failed != nil {
+			return failed
+		}
 		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, err)
 	}
 	var exit *gwpb.ExitError
@@ -54,6 +59,31 @@ func (r *run) explain(ctx context.Context, err error, out *record) error {
 		run.Output = out.tail(vertex.Digest)
 	}
 	return run
+}
+
+// exitCode is how an engine writes that of a command.
+var exitCode = regexp.MustCompile(`exit code: (\d+)$`)
+
+// explainByProgress is explain for an engine whose errors hold no more than text, such as
+// that of an old Docker; nil if its progress does not tell either.
+func explainByProgress(err error, out *record) error {
+	at, vertex, text := out.failure()
+	if at.step == nil {
+		return nil
+	}
+	found := exitCode.FindStringSubmatch(text)
+	if found == nil {
+		return at.step.problem(at.n, text+missingSecret(err), err)
+	}
+	code, convErr := strconv.Atoi(found[1])
+	if convErr != nil {
+		return nil
+	}
+	return &dockerfile.RunError{
+		Dockerfile: at.step.problem(at.n, fmt.Sprintf("the command failed with exit code %d", code), err),
+		ExitCode:   code,
+		Output:     out.tail(vertex.String()),
+	}
 }
 
 // missingSecret says what to do about a secret or an agent that a RUN requires and

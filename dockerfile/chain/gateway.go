@@ -22,6 +22,8 @@ type environment struct {
 	caps      apicaps.CapSet
 	sessionID string
 	platforms []ocispecs.Platform
+	// stored tells that images which the engine cannot pull are in its store.
+	stored bool
 	// readFile reads a file of a state. Nil: nothing can be read yet, and what
 	// depends on it gets a placeholder.
 	readFile func(ctx context.Context, st llb.State, path string) ([]byte, error)
@@ -43,7 +45,7 @@ func (r *run) offline() environment {
 // online is the environment in which the graph is solved.
 func (r *run) online(gw gateway.Client) environment {
 	opts := gw.BuildOpts()
-	env := environment{gateway: gw, caps: opts.LLBCaps, sessionID: opts.SessionID}
+	env := environment{gateway: gw, caps: opts.LLBCaps, sessionID: opts.SessionID, stored: r.store != nil}
 	for _, w := range opts.Workers {
 		env.platforms = append(env.platforms, w.Platforms...)
 	}

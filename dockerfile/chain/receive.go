@@ -32,7 +32,7 @@ type receiver struct {
 	form result.Compression
 	// inlineCache is what the configuration of the engine says for those who take the image
 	// for a cache; known once added has returned.
-	inlineCache json.RawMessage
+	inlineCache
 }
 
 // newReceiver keeps what arrives in a directory of the stage.
@@ -78,7 +78,7 @@ func (r *receiver) added(ctx context.Context, manifest digest.Digest, want int) 
 	if err := r.read(ctx, m.Config.Digest, &config); err != nil {
 		return nil, fmt.Errorf("read the configuration that the engine made: %w", err)
 	}
-	r.inlineCache = config.Cache
+	r.inlineCache = config.inlineCache
 	below := len(r.base.Manifest.Layers)
 	if len(m.Layers) != below+want || len(config.RootFS.DiffIDs) != len(m.Layers) {
 		return nil, fmt.Errorf("the engine made an image with %d layers and %d diffIDs; %d of the base and %d added ones were expected",

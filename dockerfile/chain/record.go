@@ -33,8 +33,15 @@ type record struct {
 	mu       sync.Mutex
 	tails    map[digest.Digest][]byte
 	vertices map[digest.Digest]*vertex
-	// places are the operations of each instruction.
+	// places are the operations of each instruction, and lines where each operation stands.
 	places map[place][]digest.Digest
+	lines  map[digest.Digest]line
+}
+
+// line is a line of a Dockerfile.
+type line struct {
+	step *step
+	n    int
 }
 
 // place is an instruction: the label of its Dockerfile, and its number there.
@@ -49,6 +56,8 @@ type vertex struct {
 	spans  map[time.Time]time.Duration
 	cached bool
 	failed bool
+	// failure is the engine's word for how it failed.
+	failure string
 }
 
 func newRecord(engine dockerfile.AppliedEngine) *record {
@@ -79,7 +88,7 @@ func (k *record) add(status *client.SolveStatus) {
 			known.cached = true
 		case strings.Contains(v.Error, context.Canceled.Error()): // because of something else
 		case v.Error != "":
-			known.failed = true
+			known.failed, known.failure = true, v.Error
 		default:
 			known.spans[*v.Started] = v.Completed.Sub(*v.Started)
 		}
@@ -91,7 +100,7 @@ func (k *record) locate(def *llb.Definition, steps []converted) {
 	if def.Source == nil {
 		return
 	}
-	places := map[place][]digest.Digest{}
+	places, lines := map[place][]digest.Digest{}, map[digest.Digest]line{}
 	byLabel := map[string]converted{}
 	for _, c := range steps {
 		byLabel[c.step.label] = c
@@ -110,6 +119,7 @@ func (k *record) locate(def *llb.Definition, steps []converted) {
 		if !ok {
 			continue
 		}
+		lines[dgst] = line{c.step, int(at.Ranges[0].Start.Line)}
 		if n, ok := c.find(int(at.Ranges[0].Start.Line), def.Metadata[dgst].Description[commandKey]); ok {
 			p := place{c.step.label, n}
 			places[p] = append(places[p], dgst)
@@ -117,7 +127,20 @@ func (k *record) locate(def *llb.Definition, steps []converted) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.places = places
+	k.places, k.lines = places, lines
+}
+
+// failure is the line whose operation failed first, and how, as an old engine tells it by
+// its progress alone.
+func (k *record) failure() (at line, vertex digest.Digest, text string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for dgst, v := range k.vertices {
+		if l, ok := k.lines[dgst]; ok && v.failed && (at.step == nil || l.n < at.n) {
+			at, vertex, text = l, dgst, v.failure
+		}
+	}
+	return at, vertex, text
 }
 
 // find is the instruction with a layer that begins on a line. All that the image

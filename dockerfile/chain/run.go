@@ -2,7 +2,6 @@ package chain
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"sync"
@@ -36,8 +35,12 @@ type run struct {
 	added    []result.Layer
 	// inlineCache is what the engine wants in the configuration, to be found there by
 	// those who take the image for a cache.
-	inlineCache json.RawMessage
-	extended    *result.Image
+	inlineCache inlineCache
+	// store is that of an engine which can only put images there; stored is what the image
+	// is called in it.
+	store    Storing
+	stored   string
+	extended *result.Image
 	// onRoot tells that the engine has brought what was added to app.Root itself.
 	onRoot bool
 

@@ -53,6 +53,13 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 		return err
 	}
 	defer done()
+	if r.store != nil {
+		empty, err := r.fill(ctx)
+		defer empty()
+		if err != nil {
+			return err
+		}
+	}
 	opt.CacheImports = imports.caches
 	opt.CacheExports, to = inlined(to)
 	b := &build{run: r, imports: imports}
@@ -69,6 +76,9 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 	resp, err := finish(ctx, func() (*client.SolveResponse, error) {
 		return c.Build(ctx, *opt, "", b.solve, status)
 	})
+	if err != nil {
+		r.forget(ctx)
+	}
 	if err != nil && ctx.Err() != nil {
 		return r.explain(ctx, err, r.record) // the build may go on for a while
 	}
@@ -83,7 +93,12 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 	case err != nil:
 		return r.explain(ctx, err, r.record)
 	}
-	if r.added, err = in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(r.plan.layers)); err != nil {
+	if r.store != nil {
+		r.added, err = r.fetch(ctx, in, len(r.plan.layers))
+	} else {
+		r.added, err = in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(r.plan.layers))
+	}
+	if err != nil {
 		return err
 	}
 	r.inlineCache = in.inlineCache
@@ -140,7 +155,7 @@ func (r *run) solveOpt(in *receiver) (_ *client.SolveOpt, done func(), err error
 		attrs[string(exptypes.OptKeyRewriteTimestamp)] = "true"
 	}
 	opt := &client.SolveOpt{
-		Exports:     []client.ExportEntry{{Type: client.ExporterOCI, Attrs: attrs, OutputStore: in}},
+		Exports:     []client.ExportEntry{r.exportTo(in, attrs)},
 		LocalMounts: map[string]fsutil.FS{},
 		OCIStores:   map[string]content.Store{},
 		Session:     []session.Attachable{newCredentials(r.registry)},

@@ -77,7 +77,10 @@ func (i *Image) writeArchive(ctx context.Context, to io.Writer) error {
 		{blobPath("", i.digest), i.rawManifest},
 		{blobPath("", i.manifest.Config.Digest), i.config},
 	} {
-		if err := archiveBytes(w, f.name, f.data); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data))}); err != nil {
+			return err
+		}
+		if _, err := w.Write(f.data); err != nil {
 			return err
 		}
 	}
@@ -91,30 +94,21 @@ func (i *Image) writeArchive(ctx context.Context, to io.Writer) error {
 			continue
 		}
 		written[desc.Digest] = true
-		if err := archiveLayer(ctx, w, blobPath("", desc.Digest), desc, layers[n]); err != nil {
+		if err := archiveLayer(ctx, w, desc, layers[n]); err != nil {
 			return fmt.Errorf("layer %d of %d (%s): %w", n+1, len(layers), desc.Digest, err)
 		}
 	}
 	return w.Close()
 }
 
-// archiveBytes writes one file.
-func archiveBytes(w *tar.Writer, name string, data []byte) error {
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))}); err != nil {
-		return err
-	}
-	_, err := w.Write(data)
-	return err
-}
-
 // archiveLayer writes one layer, and verifies it on the way.
-func archiveLayer(ctx context.Context, w *tar.Writer, name string, desc v1.Descriptor, layer v1.Layer) error {
+func archiveLayer(ctx context.Context, w *tar.Writer, desc v1.Descriptor, layer v1.Layer) error {
 	r, err := layer.Compressed()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: desc.Size}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: blobPath("", desc.Digest), Mode: 0o644, Size: desc.Size}); err != nil {
 		return err
 	}
 	return copyBlob(ctx, w, desc, r)

@@ -1,9 +1,7 @@
 package result
 
 import (
-	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,10 +31,8 @@ func dockerTag(tag string) (string, error) {
 	return reference.FamiliarString(reference.TagNameOnly(named)), nil
 }
 
-// load gives the image to the Docker daemon under a name, as docker load does. A daemon
-// that keeps layers by what is in them needs only those that it does not have, so the
-// base's are left out at first: they need not be read, and one that turns out to lack them
-// gets them the second time.
+// load gives the image to the Docker daemon under a name, as docker load does. Layers of
+// the base that the daemon has are not read.
 func (i *Image) load(ctx context.Context, tag string) (err error) {
 	defer func() {
 		if err != nil {
@@ -48,40 +44,21 @@ func (i *Image) load(ctx context.Context, tag string) (err error) {
 		return err
 	}
 	defer c.Close()
-	below := len(i.manifest.Layers) - len(i.added)
-	if below == 0 {
-		return i.loadFrom(ctx, c, tag, 0)
-	}
-	without := i.loadFrom(ctx, c, tag, below)
-	if without == nil || ctx.Err() != nil {
-		return without
-	}
-	if err := i.loadFrom(ctx, c, tag, 0); err != nil {
-		return fmt.Errorf("%w (without the layers of the base: %w)", err, without)
-	}
-	return nil
-}
-
-// loadFrom gives the daemon what it needs if it has the lowest layers, up to a number.
-func (i *Image) loadFrom(ctx context.Context, c *client.Client, tag string, lowest int) error {
-	r, w := io.Pipe()
-	written := make(chan error, 1)
-	go func() {
-		err := i.writeDockerArchive(ctx, w, tag, lowest)
-		written <- err
-		_ = w.CloseWithError(err) // never fails
-	}()
-	answer, err := c.ImageLoad(ctx, r, client.ImageLoadWithQuiet(true))
-	if err == nil {
-		err = errors.Join(loaded(answer), answer.Close())
-	}
-	_ = r.Close() // what the daemon does not want need not be written
-	if failed := <-written; failed != nil && !errors.Is(failed, io.ErrClosedPipe) {
-		return failed
-	}
+	layers, err := i.Layers()
 	if err != nil {
 		return err
 	}
+	image := dockerd.Image{Tag: tag, Config: i.config, Descriptors: i.manifest.Layers, Layers: layers}
+	return image.Give(ctx, len(layers)-len(i.added), func(ctx context.Context, archive io.Reader) error {
+		if err := dockerd.Load(ctx, c, archive); err != nil {
+			return err
+		}
+		return i.checkLoaded(ctx, c, tag)
+	})
+}
+
+// checkLoaded demands that the daemon has the image's layers under a name.
+func (i *Image) checkLoaded(ctx context.Context, c *client.Client, tag string) error {
 	info, err := c.ImageInspect(ctx, tag)
 	if err != nil {
 		return fmt.Errorf("look at what was loaded: %w", err)
@@ -95,56 +72,4 @@ func (i *Image) loadFrom(ctx context.Context, c *client.Client, tag string, lowe
 		return errors.New("the Docker daemon has loaded something else")
 	}
 	return nil
-}
-
-// loaded reads what the daemon says of loading: a failure is not told by the status.
-func loaded(answer io.Reader) error {
-	for d := json.NewDecoder(answer); ; {
-		var message struct {
-			Error string `json:"error"`
-		}
-		if err := d.Decode(&message); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("read the Docker daemon's answer: %w", err)
-		}
-		if message.Error != "" {
-			return fmt.Errorf("the Docker daemon says: %s", message.Error)
-		}
-	}
-}
-
-// writeDockerArchive writes what docker load reads, without the lowest layers.
-func (i *Image) writeDockerArchive(ctx context.Context, to io.Writer, tag string, lowest int) error {
-	layers, err := i.Layers()
-	if err != nil {
-		return err
-	}
-	config := i.manifest.Config.Digest.Hex + ".json"
-	var names []string
-	for _, desc := range i.manifest.Layers {
-		names = append(names, desc.Digest.Hex+".tar")
-	}
-	manifest, err := json.Marshal([]map[string]any{{"Config": config, "RepoTags": []string{tag}, "Layers": names}})
-	if err != nil {
-		return err
-	}
-	w := tar.NewWriter(to)
-	if err := archiveBytes(w, "manifest.json", manifest); err != nil {
-		return err
-	}
-	if err := archiveBytes(w, config, i.config); err != nil {
-		return err
-	}
-	written := map[v1.Hash]bool{}
-	for n, desc := range i.manifest.Layers {
-		if n < lowest || written[desc.Digest] {
-			continue
-		}
-		written[desc.Digest] = true
-		if err := archiveLayer(ctx, w, names[n], desc, layers[n]); err != nil {
-			return fmt.Errorf("layer %d of %d (%s): %w", n+1, len(layers), desc.Digest, err)
-		}
-	}
-	return w.Close()
 }

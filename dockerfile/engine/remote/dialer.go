@@ -35,6 +35,7 @@ var Schemes = []string{
 	"podman-container://name",
 	"kube-pod://name",
 	"ssh://user@host",
+	"docker:// (or docker:///path/of/socket, docker://host:port)",
 }
 
 // dialer opens connections to one endpoint and remembers how the last attempt went.

@@ -36,6 +36,7 @@ type Engine struct {
 	description string
 	isolation   string
 	life        *life
+	docker      *docker // nil for a daemon that is BuildKit's own
 }
 
 // Open connects to the daemon at an address and waits until it has answered.
@@ -46,11 +47,19 @@ func Open(ctx context.Context, address string, opts Options) (*Engine, error) {
 	if opts.Patience == 0 {
 		opts.Patience = handshakeTimeout
 	}
+	if isDocker(address) {
+		return openDocker(ctx, address, opts)
+	}
 	dial, err := newDialer(address, opts)
 	if err != nil {
 		return nil, refuse(address, err, err.Error())
 	}
-	c, err := client.New(ctx, address, client.WithContextDialer(dial.dial))
+	return open(ctx, address, dial, opts)
+}
+
+// open connects and waits for an answer.
+func open(ctx context.Context, address string, dial *dialer, opts Options, more ...client.ClientOpt) (*Engine, error) {
+	c, err := client.New(ctx, address, append(more, client.WithContextDialer(dial.dial))...)
 	if err != nil {
 		return nil, refuse(address, err, err.Error())
 	}
@@ -87,7 +96,7 @@ func (e *Engine) Lost() error { return e.life.lost() }
 
 // Close ends the connection; the daemon goes on.
 func (e *Engine) Close() error {
-	err := e.client.Close()
+	err := errors.Join(e.client.Close(), e.docker.close())
 	if err != nil && status.Code(err) != codes.Canceled {
 		return fmt.Errorf("closing the connection to the BuildKit daemon: %w", err)
 	}
