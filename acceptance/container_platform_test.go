@@ -39,12 +39,12 @@ type platformImage struct {
 // newBuildPlatform starts one, with Debian as the base of all.
 func newBuildPlatform(t *testing.T) *buildPlatform {
 	t.Helper()
-	p := &buildPlatform{docker: startDocker(t), registry: newRegistry(t, (*httptest.Server).Start)}
+	base := openLayout(t, debian(t))
 	lifecycle := releasedPrograms(t)
+	p := &buildPlatform{docker: startDocker(t), registry: newRegistry(t, (*httptest.Server).Start)}
 	p.image = filepath.Join(t.TempDir(), "image")
 	buildProgram(t, "./cmd/image", p.image)
 
-	base := openLayout(t, debian(t))
 	p.builder = p.add(t, "builder", builderImage(t, base, lifecycle))
 	p.run = p.add(t, "run", base)
 	// Platforms put the phases into a container of the run image, over whatever it has.
@@ -91,10 +91,10 @@ type appBuild struct {
 // Who builds, in the Debian base.
 const builderUID, builderGID = 1001, 1000
 
-// newBuild prepares the build of the application in examples/.
-func (p *buildPlatform) newBuild(t *testing.T) *appBuild {
+// newBuild prepares the build of the application in examples/, with an engine.
+func (p *buildPlatform) newBuild(t *testing.T, e containerEngine) *appBuild {
 	t.Helper()
-	b := &appBuild{buildPlatform: p, t: t, dir: t.TempDir(), env: map[string]string{
+	b := &appBuild{buildPlatform: p, t: t, dir: t.TempDir(), options: e.options, env: map[string]string{
 		"CNB_PLATFORM_API": "0.13",
 		"CNB_REGISTRY_AUTH": func() string {
 			auth, err := json.Marshal(map[string]string{p.registry.host: basicAuth()})
@@ -201,7 +201,7 @@ func writeSparse(t *testing.T, dir string, image v1.Image) {
 // phase is the command that runs a phase in a container of its own, as platforms do:
 // with what Docker gives by default, on the host's network, where the packages come from.
 func (b *appBuild) phase(name, image string, options []string, args ...string) *exec.Cmd {
-	all := []string{"run", "--rm", "--network", "host",
+	all := []string{"run", "--rm", "--network", "host", "--security-opt", "no-new-privileges=true",
 		"--volume", b.path("layers") + ":/layers", "--volume", b.path("workspace") + ":/workspace",
 		"--volume", b.path("platform") + ":/platform"}
 	for _, variable := range slices.Sorted(maps.Keys(b.env)) {
