@@ -60,3 +60,18 @@ type Application struct {
 	// everything below them. Mounts are left alone without being named.
 	RootSkip []string
 }
+
+// Form is how the extension of an image is printed instead of being done.
+type Form string
+
+// The forms.
+const (
+	// FormPlan is text for people.
+	FormPlan Form = "plan"
+	// FormDockerfile is one Dockerfile that comes to the same.
+	FormDockerfile Form = "dockerfile"
+	// FormLLB is BuildKit's build graph, as its client reads it; FormLLBText is the same
+	// with an operation on each line, as JSON.
+	FormLLB     Form = "llb"
+	FormLLBText Form = "llb-text"
+)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -94,13 +95,34 @@ func (e Extender) apply(ctx context.Context, apps []dockerfile.Application) ([]d
 	return applied, nil
 }
 
-// applications finds out what is to be applied to what.
+// Printer says what applying Dockerfiles would do.
+type Printer interface {
+	Print(ctx context.Context, w io.Writer, form dockerfile.Form, apps ...dockerfile.Application) error
+}
+
+// Print writes to w what Run would do, in one of the forms, and does nothing of it. Its
+// error carries the code that Run's would.
+func (e Extender) Print(ctx context.Context, p Printer, w io.Writer, form dockerfile.Form) error {
+	apps, err := e.read()
+	if err == nil {
+		err = p.Print(ctx, w, form, apps...)
+	}
+	return platform.WithCode(platform.CodeExtend, err)
+}
+
+// applications finds out what is to be applied to what, and whether it has somewhere
+// to go.
 func (e Extender) applications() ([]dockerfile.Application, error) {
 	for _, kind := range e.Kinds {
 		if err := e.checkDestination(kind); err != nil {
 			return nil, err
 		}
 	}
+	return e.read()
+}
+
+// read finds out in files what is to be applied to what.
+func (e Extender) read() ([]dockerfile.Application, error) {
 	group, err := platform.ReadGroup(e.Group)
 	if err != nil {
 		return nil, platform.WithCode(platform.CodeFailed, err)

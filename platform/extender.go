@@ -3,7 +3,9 @@ package platform
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,6 +59,10 @@ type ExtenderInputs struct {
 	InContainer bool
 	// Builder is what the builder gets, which takes over after the build image.
 	Builder BuilderInputs
+	// Print is how to print what would be done, instead of doing it: "plan",
+	// "dockerfile" or "llb"; empty to do it. Out is where to.
+	Print string
+	Out   io.Writer
 	// Report is the file or descriptor that gets the report; empty for none.
 	Report string
 	// Redact takes secrets out of a text.
@@ -99,6 +105,7 @@ var extenderProgram = program{
 		{"buildkit-tls-key", "CNB_BUILDKIT_TLS_KEY", "", "PEM `FILE` with that certificate's private key", 0, path},
 		{"buildkit-tls-server-name", "CNB_BUILDKIT_TLS_SERVER_NAME", "", "`NAME` that the daemon's certificate is made out to (default: the host of its address)", 0, text},
 		{"preflight", "CNB_PREFLIGHT", "", "say which engine would be used and how it isolates a RUN, or line by line what is missing (exit code 103); extend nothing", 0, boolean},
+		{"print", "CNB_PRINT", "", "`FORM` in which to print what would be done, without an engine and without doing it: plan for people, dockerfile for one Dockerfile that comes to the same, llb for BuildKit's build graph, as buildctl build reads it (on a terminal: as JSON); only that goes to stdout", 0, text},
 		{"report", "CNB_REPORT", "", "`FILE` or descriptor (/dev/fd/3) that gets what was done to each image, step by step, as JSON, also when it failed", 0, path},
 		{"progress", "CNB_PROGRESS", "auto", "how to show what BuildKit does: auto, tty, plain, quiet or rawjson (`HOW`)", 0, text},
 		{"progress-file", "CNB_PROGRESS_FILE", "", "`FILE` or descriptor (/dev/fd/3) that gets the progress; rawjson needs one", 0, path},
@@ -122,6 +129,7 @@ var extenderProgram = program{
 		"extender -kind run                         # after generator, base from analyzed.toml",
 		"extender -kind build -uid 1001 -gid 1000   # in a container of the build image; ends as the builder",
 		"extender -kind run -base oci:./debian -output oci:./extended",
+		"extender -kind run -print plan               # what would be done, in words",
 		"extender -kind build,run -output build=oci:./builder -output run=oci:./runner",
 		"extender -kind build -buildkit unix:///run/buildkit/buildkitd.sock \\\n    -base registry.example.com/builder -output registry:registry.example.com/builder:extended",
 	},
@@ -157,6 +165,8 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Preflight:          v.bool("preflight"),
 			CacheTTL:           v.duration("kaniko-cache-ttl"),
 			InContainer:        inContainer(v, c.env),
+			Print:              printForm(v),
+			Out:                c.log.Out,
 			Report:             v.path("report"),
 			Progress:           v.oneOf("progress", "auto", "tty", "plain", "quiet", "rawjson"),
 			ProgressFile:       v.path("progress-file"),
@@ -167,6 +177,10 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 		in.Builder = builderInputs(v, c.env, in.StateDir)
 		if in.Progress == "rawjson" && in.ProgressFile == "" {
 			v.fail(fmt.Errorf("%s: rawjson is for machines and needs -progress-file", v.source["progress"]))
+		}
+		if in.Print != "" {
+			c.log.Out = c.log.Err
+			checkPrint(v, in)
 		}
 		if v.err != nil {
 			return v.err
@@ -180,6 +194,24 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 		in.Redact = redactor(in.Secrets, auth, in.Proxy)
 		return action(ctx, in)
 	})
+}
+
+// printForm is how to print; empty for not at all.
+func printForm(v *values) string {
+	if !v.given("print") {
+		return ""
+	}
+	return v.oneOf("print", "plan", "dockerfile", "llb")
+}
+
+// checkPrint refuses to print what cannot be printed.
+func checkPrint(v *values, in ExtenderInputs) {
+	if in.Print != "plan" && len(in.Images) > 1 {
+		v.fail(fmt.Errorf("%s: the form %s is for one image: give -kind build or -kind run", v.source["print"], in.Print))
+	}
+	if v.source["report"] == "-report" {
+		v.fail(errors.New("-report: -print does nothing that there could be a report of"))
+	}
 }
 
 // appID tells applications apart.

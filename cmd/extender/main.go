@@ -32,27 +32,54 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	if in.Preflight {
 		return preflight(ctx, in)
 	}
+	warnings := &phase.Warnings{Log: in.Log}
+	applier, err := newApplier(in, warnings)
+	if err != nil {
+		return err
+	}
 	handover := newHandover(in)
+	extender := newExtender(in, warnings)
+	if handover != nil {
+		extender.Root, extender.RootSkip = "/", in.Builder.Untouched
+	}
+	if in.Print != "" {
+		form := dockerfile.Form(in.Print)
+		if form == dockerfile.FormLLB && isTerminal(in.Out) {
+			form = dockerfile.FormLLBText
+		}
+		return extender.Print(ctx, applier, in.Out, form)
+	}
 	if handover != nil {
 		if err := handover.Check(); err != nil {
 			return err
 		}
 	}
-	from, to, err := caches(in)
-	if err != nil {
-		return err
-	}
-	ssh, err := chain.ParseSSH(in.SSH)
-	if err != nil {
-		return platform.WithCode(platform.CodeUsage, fmt.Errorf("-ssh: %w", err))
-	}
 	progress, closeProgress, err := openProgress(in)
 	if err != nil {
 		return err
 	}
-	warnings := &phase.Warnings{Log: in.Log}
+	applier.Progress, extender.Applier = progress, applier
+	extended, err := extender.Run(ctx)
+	if closeErr := closeProgress(); err == nil {
+		err = platform.WithCode(platform.CodeExtend, closeErr)
+	}
+	if err == nil && handover != nil {
+		err = handover.Run(ctx, extended[dockerfile.KindBuild])
+	}
+	return err
+}
+
+func newApplier(in platform.ExtenderInputs, warnings *phase.Warnings) (*chain.Applier, error) {
+	from, to, err := caches(in)
+	if err != nil {
+		return nil, err
+	}
+	ssh, err := chain.ParseSSH(in.SSH)
+	if err != nil {
+		return nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-ssh: %w", err))
+	}
 	used := &engines{pool: newPool(in, warnings), log: in.Log}
-	applier := &chain.Applier{
+	return &chain.Applier{
 		Engine:             used.open,
 		Lost:               used.lost,
 		Keychain:           in.Keychain,
@@ -65,17 +92,18 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		BaseMetadata:       in.BaseMetadata,
 		CacheFrom:          from,
 		CacheTo:            to,
-		Progress:           progress,
 		Epoch:              in.Epoch,
 		LayerCompression:   result.Compression(in.LayerCompression),
 		Find:               warnings.Find,
 		Warn:               warnings.Warnf,
 		Info:               in.Log.Infof,
 		Debug:              in.Log.Debugf,
-	}
+	}, nil
+}
+
+func newExtender(in platform.ExtenderInputs, warnings *phase.Warnings) phase.Extender {
 	extender := phase.Extender{
 		Log:       in.Log,
-		Applier:   applier,
 		Layout:    in.API.Generated(),
 		Group:     in.Group,
 		Analyzed:  in.Analyzed,
@@ -93,17 +121,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		extender.Kinds = append(extender.Kinds, kind)
 		extender.Bases[kind], extender.Outputs[kind] = image.Base, image.Outputs
 	}
-	if handover != nil {
-		extender.Root, extender.RootSkip = "/", in.Builder.Untouched
-	}
-	extended, err := extender.Run(ctx)
-	if closeErr := closeProgress(); err == nil {
-		err = platform.WithCode(platform.CodeExtend, closeErr)
-	}
-	if err == nil && handover != nil {
-		err = handover.Run(ctx, extended[dockerfile.KindBuild])
-	}
-	return err
+	return extender
 }
 
 // newHandover is what follows where the build image is extended in its own container, and

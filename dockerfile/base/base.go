@@ -103,6 +103,9 @@ func (i *Image) Pullable() bool {
 	return i.reference != nil && !i.Insecure && !i.private.Load()
 }
 
+// InRegistry tells whether the image lies in a registry, under Name.
+func (i *Image) InRegistry() bool { return i.reference != nil }
+
 // Open reads the metadata of the base that source names: "oci:DIR",
 // "oci-archive:FILE", "docker-archive:FILE", "docker:NAME", or else a registry reference.
 // A tag is resolved once; Digest and Name then stand for what it was at that time. Errors name source, and wrap one of the package's

@@ -71,8 +71,13 @@ type layer struct {
 // converted is what one Dockerfile came to.
 type converted struct {
 	step *step
-	// args are those that it was given, without those that are not known yet.
-	args         []dockerfile.Arg
+	// given are all args that it was given. unknown says what those are that are not
+	// known yet, and have a placeholder there; args are the others that the outcome
+	// depends on.
+	given, unknown map[string]string
+	args           []dockerfile.Arg
+	// triggers are the commands that the image before asks for.
+	triggers     []instructions.Command
 	instructions []instruction
 }
 
@@ -244,7 +249,8 @@ func contextKey(name string) (string, error) {
 // record notes what the Dockerfile came to, and which instructions added a layer. The
 // history has one entry for each command but ONBUILD, in order.
 func (p *plan) record(s *step, args map[string]string, commands []instructions.Command, entries []history) {
-	done := converted{step: s, args: p.known(s, args)}
+	done := converted{step: s, given: args, unknown: map[string]string{}, triggers: commands[:len(commands)-len(s.commands)]}
+	p.tell(&done)
 	for n, c := range commands {
 		if _, ok := c.(*instructions.OnbuildCommand); ok {
 			continue
@@ -276,14 +282,23 @@ func (p *plan) record(s *step, args map[string]string, commands []instructions.C
 	p.converted = append(p.converted, done)
 }
 
-// known are the args of a Dockerfile that the outcome depends on, but for those that
-// wait for an engine.
-func (p *plan) known(s *step, args map[string]string) []dockerfile.Arg {
-	var out []dockerfile.Arg
-	for _, name := range []string{dockerfile.ArgBaseImage, dockerfile.ArgUserID, dockerfile.ArgGroupID} {
-		if value, ok := args[name]; ok && !slices.Contains(p.placeholders, value) {
-			out = append(out, dockerfile.Arg{Name: name, Value: value})
+// tell finds out which args are known, and what the others are.
+func (p *plan) tell(c *converted) {
+	name, group, _ := strings.Cut(p.image.Config.User, ":")
+	c.args = nil
+	for _, arg := range []struct{ name, unknown string }{
+		{dockerfile.ArgBaseImage, ""},
+		{dockerfile.ArgUserID, fmt.Sprintf("the number of user %q in the image so far", name)},
+		{dockerfile.ArgGroupID, fmt.Sprintf("the number of group %q in the image so far", group)},
+	} {
+		value, ok := c.given[arg.name]
+		switch {
+		case !ok:
+		case slices.Contains(p.placeholders, value):
+			c.unknown[arg.name] = arg.unknown
+		default:
+			c.args = append(c.args, dockerfile.Arg{Name: arg.name, Value: value})
 		}
 	}
-	return append(out, s.Args...)
+	c.args = append(c.args, c.step.Args...)
 }

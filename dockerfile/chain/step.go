@@ -19,6 +19,7 @@ type step struct {
 	// from is the image that FROM names, if it is not the base_image arg.
 	from     string
 	fromLine int
+	fromAt   []parser.Range
 	globals  []instructions.ArgCommand
 	commands []instructions.Command
 }
@@ -69,7 +70,8 @@ func (s *step) instructions() error {
 	if err != nil {
 		return s.locate(err)
 	}
-	s.globals, s.commands, s.fromLine = globals, stages[0].Commands, firstLine(stages[0].Location)
+	s.globals, s.commands = globals, stages[0].Commands
+	s.fromLine, s.fromAt = firstLine(stages[0].Location), stages[0].Location
 	return nil
 }
 
