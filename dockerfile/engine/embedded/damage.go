@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/damage"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/pruning"
 )
 
 // databases lists the files that BuildKit keeps its records in.
@@ -42,7 +43,7 @@ func dropCache(state string) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range append(workers, filepath.Join(state, "cache.db"), filepath.Join(state, "history.db"), pruneMark(state)) {
+	for _, path := range append(workers, filepath.Join(state, "cache.db"), filepath.Join(state, "history.db"), pruning.Mark(state)) {
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}

@@ -29,9 +29,6 @@ func runcDir(state string) string { return filepath.Join(runtimeDir(state), "run
 // otherwise; BuildKit does not.
 const systemRuncDir = "/run/runc"
 
-// pruneMark is the file whose time says when the cache was last pruned.
-func pruneMark(state string) string { return filepath.Join(state, "pruned") }
-
 // cleanState removes what a killed engine left in its state directory, and the control
 // groups of its containers. Processes and mounts it cannot have left, since they ended
 // with its namespaces.
