@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
 	"github.com/graft-cnb/graft/dockerfile/engine/remote"
@@ -25,7 +24,7 @@ const checkPatience = 800 * time.Millisecond
 func (p *Pool) Check(ctx context.Context) (description string, err error) {
 	logs.Capture(p.opts.Log)
 	if len(p.addresses) == 0 {
-		return embedded.Check(ctx, p.opts.embedded())
+		return checkOwn(ctx, p.opts)
 	}
 	descriptions := make([]string, len(p.addresses))
 	errs := make([]error, len(p.addresses))

@@ -1,7 +1,8 @@
 // Package engine is where a build graph is solved: by a BuildKit that is embedded
-// in this program, or by a BuildKit daemon elsewhere. Both are used through the
+// in this program, in a container of the program's own making or on the root of the one
+// that it runs in, or by a BuildKit daemon elsewhere. All are used through the
 // same BuildKit client, so that nobody who describes a graph needs to know which
-// of the two solves it.
+// of them solves it.
 //
 // It never knows what is being built: no Dockerfile, no image extension, no
 // buildpack. It reads no flag and no environment variable of its own.
@@ -16,6 +17,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/engine/inplace"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
 	"github.com/graft-cnb/graft/dockerfile/engine/remote"
@@ -42,6 +44,7 @@ type Engine interface {
 
 var (
 	_ Engine = (*embedded.Engine)(nil)
+	_ Engine = (*inplace.Engine)(nil)
 	_ Engine = (*remote.Engine)(nil)
 )
 
@@ -52,9 +55,32 @@ type UnavailableError = unavailable.Error
 // TLS names the files that make a connection to a daemon at tcp:// a safe one.
 type TLS = remote.TLS
 
+// Own says which engine of this program the empty address stands for.
+type Own string
+
+const (
+	// OwnAny is the embedded engine where it can run, and else, in a container, the
+	// one that works in place.
+	OwnAny Own = ""
+	// OwnEmbedded is the embedded engine, which isolates what it runs.
+	OwnEmbedded Own = "embedded"
+	// OwnInPlace is the engine that works on the root filesystem of the container
+	// which the program runs in, and isolates nothing. Its Client can be had after
+	// inplace.Engine's SetBase.
+	OwnInPlace Own = "inplace"
+)
+
 // Options say how an engine is opened. The zero value is good for use.
 type Options struct {
-	// StateDir is where the embedded engine keeps its cache. Empty: the directory
+	// Own is the engine that the empty address stands for.
+	Own Own
+	// InContainer says that this is a container that is made for one build. Only there
+	// does an engine work in place.
+	InContainer bool
+	// InPlace are what only the in-place engine needs: Skip and Labels. The rest of it
+	// is taken from the other options.
+	InPlace inplace.Options
+	// StateDir is where an engine of this program keeps its cache. Empty: the directory
 	// graft in the user's cache directory.
 	StateDir string
 	// InsecureRegistries are the registry hosts, with port, that the embedded
@@ -82,23 +108,19 @@ type Options struct {
 	Log func(level slog.Level, message string)
 }
 
-// Open opens the engine at an address: the empty address stands for the embedded
-// engine, any other for a BuildKit daemon, and remote.Schemes lists their forms. The
+// Open opens the engine at an address: the empty address stands for an engine of this
+// program (see Own), any other for a BuildKit daemon, and remote.Schemes lists their forms. The
 // context bounds the opening alone, not the life of the engine.
 //
 // An engine that cannot run here or cannot be reached gives an *UnavailableError.
-// The embedded engine waits until no other process uses its state directory.
+// An engine of this program waits until no other process uses its state directory.
 //
 // A program that opens the embedded engine has to call embedded.Init first thing
 // in main.
 func Open(ctx context.Context, address string, opts Options) (Engine, error) {
 	logs.Capture(opts.Log)
 	if address == "" {
-		e, err := embedded.Open(ctx, opts.embedded())
-		if err != nil {
-			return nil, err
-		}
-		return e, nil
+		return openOwn(ctx, opts)
 	}
 	e, err := remote.Open(ctx, address, remote.Options{TLS: opts.TLS})
 	if err != nil {

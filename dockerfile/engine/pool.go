@@ -28,8 +28,8 @@ type Pool struct {
 	dead  map[string]*UnavailableError
 }
 
-// NewPool makes a pool of the daemons at some addresses; none stand for the embedded
-// engine. The order of the addresses does not matter, and one that is added or taken
+// NewPool makes a pool of the daemons at some addresses; none stand for an engine
+// of this program. The order of the addresses does not matter, and one that is added or taken
 // away changes nothing for the identities that do not come first there.
 func NewPool(addresses []string, identity string, opts Options) *Pool {
 	return &Pool{
@@ -97,7 +97,7 @@ func (p *Pool) Lost(ctx context.Context, e Engine) (lost error, again bool) {
 	p.mu.Unlock()
 	lost = e.Lost()
 	if !known {
-		return lost, false // embedded: there is no other
+		return lost, false // of this program: there is no other
 	}
 	if lost == nil && len(p.addresses) > 1 {
 		lost = p.gone(ctx, address)

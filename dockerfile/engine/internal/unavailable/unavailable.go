@@ -11,16 +11,30 @@ import (
 // Error says that no engine can be had at an address, and lists everything that
 // stands in the way: not only the first thing found.
 type Error struct {
-	// Address is the address that was asked for, or several with commas; empty for the
-	// embedded engine.
+	// Address is the address that was asked for, or several with commas; empty for an
+	// engine of this program.
 	Address string
+	// InPlace: it is the in-place engine that was asked for, not the embedded one.
+	InPlace bool
 	// Missing has a line for each thing that is missing: what it is, and what to
 	// do about it. It is never empty.
 	Missing []string
 	// Err is the cause, where there is one.
 	Err error
 
-	several bool
+	several, own bool
+}
+
+// JoinOwn makes one error of those that the engines of this program gave.
+func JoinOwn(embedded, inPlace *Error) *Error {
+	joined := &Error{own: true, Err: errors.Join(embedded.Err, inPlace.Err)}
+	for _, line := range embedded.Missing {
+		joined.Missing = append(joined.Missing, "embedded: "+line)
+	}
+	for _, line := range inPlace.Missing {
+		joined.Missing = append(joined.Missing, "in place: "+line)
+	}
+	return joined
 }
 
 // Join makes one error of those that several addresses gave.
@@ -45,6 +59,10 @@ func (e *Error) Error() string {
 	switch {
 	case e.several:
 		text.WriteString("none of the BuildKit engines can be used:")
+	case e.own:
+		text.WriteString("no BuildKit engine can run here:")
+	case e.InPlace:
+		text.WriteString("the in-place BuildKit engine cannot work here:")
 	case e.Address == "":
 		text.WriteString("the embedded BuildKit engine cannot run here:")
 	default:

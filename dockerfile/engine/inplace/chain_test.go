@@ -1,0 +1,100 @@
+//go:build linux
+
+package inplace_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/buildkit/client/llb"
+)
+
+// TestChain runs steps on the container's own root: nothing is pulled, each step adds
+// the layer of what it changed, and a new container with the same cache gets them
+// without running or looking at anything.
+func TestChain(t *testing.T) {
+	c := newContainer(t)
+	state := base().
+		Run(sh("echo first > /first; rm /data/one; echo said first")).Root().
+		Run(sh("cat /first > /second; mkdir -p /new/dir; chmod 700 /new/dir")).Root()
+	first, err := c.run(c.open(), state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first.layers) != 2 {
+		t.Fatalf("%d layers were added", len(first.layers))
+	}
+	if got, want := names(t, first.layers[0]), []string{"data/", "data/.wh.one", "first"}; !slices.Equal(got, want) {
+		t.Errorf("the first layer has %q, not %q", got, want)
+	}
+	if got, want := names(t, first.layers[1]), []string{"new/", "new/dir/", "second"}; !slices.Equal(got, want) {
+		t.Errorf("the second layer has %q, not %q", got, want)
+	}
+	if first.output != "said first\n" {
+		t.Errorf("the output is %q", first.output)
+	}
+	if got := c.read("second"); got != "first\n" {
+		t.Errorf("/second is %q", got)
+	}
+
+	fresh := newContainer(t)
+	c.handOver(fresh)
+	e := fresh.open()
+	again, err := fresh.run(e, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(again.ids, first.ids) || len(again.cached) != 2 {
+		t.Errorf("in a new container only %q are cached, and the layers are %v, not %v", again.cached, again.ids, first.ids)
+	}
+	if _, err := os.Lstat(fresh.path("second")); err == nil {
+		t.Error("layers were applied that nothing needed")
+	}
+	if err := e.FastForward(t.Context(), again.ids); err != nil {
+		t.Fatal(err)
+	}
+	sameTree(t, c.root, fresh.root)
+}
+
+// TestChainGoesOn runs a step on cached ones: they are applied before it.
+func TestChainGoesOn(t *testing.T) {
+	c := newContainer(t)
+	state := base().Run(sh("echo 1 > /log; ln /log /link")).Root()
+	if _, err := c.run(c.open(), state); err != nil {
+		t.Fatal(err)
+	}
+	fresh := newContainer(t)
+	c.handOver(fresh)
+	got, err := fresh.run(fresh.open(), state.Run(sh("echo 2 >> /log")).Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if log := fresh.read("link"); log != "1\n2\n" || len(got.layers) != 2 || len(got.cached) != 1 {
+		t.Errorf("/link is %q, %d layers were added, %q are cached", log, len(got.layers), got.cached)
+	}
+}
+
+// TestSecretIsOfOneRun gives a secret to the RUN that asks for it, and to nobody else.
+func TestSecretIsOfOneRun(t *testing.T) {
+	c := newContainer(t)
+	c.mkdir("dev/shm", 0o777)
+	const look = "ls -la /run /run/secrets /dev/shm 2>&1; cat /run/secrets/key 2>&1; true"
+	state := base().
+		Run(sh("cat /run/secrets/key; stat -L -c %a:%u /run/secrets/key"), llb.User("app"), llb.AddSecret("/run/secrets/key", llb.SecretID("key"), llb.SecretFileOpt(1000, 1000, 0o400))).
+		Run(sh(look)).Root()
+	got, err := c.run(c.open(), state, withSecret("key", "the secret\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(got.output, "the secret\n400:1000\n") || strings.Count(got.output, "the secret") != 1 {
+		t.Errorf("the output is %q", got.output)
+	}
+	for n, layer := range got.layers {
+		if strings.Contains(string(layer), "the secret") || slices.ContainsFunc(names(t, layer), func(name string) bool { return strings.Contains(name, "key") }) {
+			t.Errorf("layer %d holds the secret: %q", n, names(t, layer))
+		}
+	}
+	c.nowhere("the secret")
+}

@@ -1,0 +1,202 @@
+//go:build linux
+
+package inplace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/defaults"
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/cache/remotecache"
+	inlineremotecache "github.com/moby/buildkit/cache/remotecache/inline"
+	localremotecache "github.com/moby/buildkit/cache/remotecache/local"
+	registryremotecache "github.com/moby/buildkit/cache/remotecache/registry"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/control"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver"
+	"github.com/moby/buildkit/solver/bboltcachestorage"
+	"github.com/moby/buildkit/util/db/boltutil"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"github.com/moby/buildkit/worker"
+	"github.com/moby/buildkit/worker/base"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
+)
+
+// stopTimeout is how long the engine waits for solves that were cut off.
+const stopTimeout = 3 * time.Second
+
+// server is a BuildKit with one worker that works on the root filesystem.
+type server struct {
+	state      string
+	log        logs.Func
+	stores     *stores
+	worker     *localWorker
+	cache      solver.CacheManager
+	controller *control.Controller
+	stop       context.CancelFunc
+	grpc       *grpc.Server
+	listener   *bufconn.Listener
+	client     *client.Client
+}
+
+// newServer opens the state directory's databases and puts a BuildKit together.
+func newServer(ctx context.Context, state string, r *root, image baseImage, hosts docker.RegistryHosts, log logs.Func) (*server, error) {
+	s := &server{state: state, log: log}
+	own, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	if err := s.open(own, r, image, hosts); err != nil {
+		stop()
+		return nil, fmt.Errorf("open the state directory %s: %w; if it is damaged, remove it", state, err)
+	}
+	s.serve(image)
+	return s, nil
+}
+
+func (s *server) open(ctx context.Context, r *root, image baseImage, hosts docker.RegistryHosts) (err error) {
+	if s.stores, err = openStores(ctx, s.state, r); err != nil {
+		return err
+	}
+	if err := s.stores.ready(ctx, image, s.log); err != nil {
+		return err
+	}
+	if s.worker, err = s.newWorker(ctx, r, image, hosts); err != nil {
+		return err
+	}
+	workers := &worker.Controller{}
+	if err := workers.Add(s.worker); err != nil {
+		return err
+	}
+	sessions, err := session.NewManager()
+	if err != nil {
+		return err
+	}
+	keys, err := bboltcachestorage.NewStore(filepath.Join(s.state, "cache.db"))
+	if err != nil {
+		return err
+	}
+	history, err := boltutil.SafeOpen(filepath.Join(s.state, "history.db"), 0o600, nil)
+	if err != nil {
+		return err
+	}
+	s.cache = solver.NewCacheManager(ctx, "local", keys, worker.NewCacheResultStorage(workers))
+	s.controller, err = control.NewController(control.Opt{
+		SessionManager:   sessions,
+		WorkerController: workers,
+		CacheManager:     s.cache,
+		CacheStore:       keys,
+		HistoryDB:        history,
+		LeaseManager:     s.stores.leases,
+		ContentStore:     s.stores.content,
+		GarbageCollect:   s.worker.GarbageCollect,
+		GracefulStop:     ctx.Done(),
+		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
+			"registry": registryremotecache.ResolveCacheExporterFunc(sessions, hosts),
+			"local":    localremotecache.ResolveCacheExporterFunc(sessions),
+			"inline":   inlineremotecache.ResolveCacheExporterFunc(),
+		},
+		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
+			"registry": registryremotecache.ResolveCacheImporterFunc(sessions, s.stores.content, hosts),
+			"local":    localremotecache.ResolveCacheImporterFunc(sessions),
+		},
+	})
+	return err
+}
+
+// newWorker makes the worker.
+func (s *server) newWorker(ctx context.Context, r *root, image baseImage, hosts docker.RegistryHosts) (*localWorker, error) {
+	id, err := base.ID(s.state)
+	if err != nil {
+		return nil, err
+	}
+	exec := &executor{root: r, state: s.state, log: s.log}
+	inner, err := base.NewWorker(ctx, base.WorkerOpt{
+		ID:              id,
+		Root:            s.state,
+		Labels:          map[string]string{"org.mobyproject.buildkit.worker.executor": "inplace"},
+		Platforms:       []ocispecs.Platform{platforms.Normalize(platforms.DefaultSpec())},
+		BuildkitVersion: client.BuildkitVersion{Package: buildkitModule, Version: version()},
+		Executor:        exec,
+		Snapshotter:     s.stores.snapshot,
+		ContentStore:    s.stores.content,
+		Applier:         s.stores.layers,
+		Differ:          s.stores.layers,
+		RegistryHosts:   hosts,
+		LeaseManager:    s.stores.leases,
+		GarbageCollect:  s.stores.meta.GarbageCollect,
+		MetadataStore:   s.stores.records,
+		MountPoolRoot:   filepath.Join(s.state, "cachemounts"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	inner.SourceManager.Register(&baseSource{base: image, cache: inner.CacheMgr})
+	return &localWorker{
+		Worker:  inner,
+		manager: &manager{Manager: inner.CacheMgr, states: s.stores.snapshot},
+		exec:    exec,
+	}, nil
+}
+
+// serve answers on connections in memory.
+func (s *server) serve(image baseImage) {
+	s.grpc = grpc.NewServer(
+		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor, gate(image)),
+		grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
+		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
+		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),
+		grpc.WaitForHandlers(true),
+	)
+	s.controller.Register(s.grpc)
+	s.listener = bufconn.Listen(1 << 20)
+	go func() { _ = s.grpc.Serve(s.listener) }() // it ends with Stop
+}
+
+// close cuts off what still runs, prunes, and closes the databases.
+func (s *server) close(prune func()) error {
+	if s.client != nil {
+		_ = s.client.Close() // nothing else uses the connection
+	}
+	s.stop()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.grpc.Stop()
+	}()
+	select {
+	case <-stopped:
+		prune()
+	case <-time.After(stopTimeout):
+		return errors.New("a solve that was cut off does not end")
+	}
+	err := s.controller.Close()
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	return errors.Join(err, s.stores.close())
+}
+
+const buildkitModule = "github.com/moby/buildkit"
+
+// version is that of the BuildKit that is compiled in.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, module := range info.Deps {
+			if module.Path == buildkitModule {
+				return module.Version
+			}
+		}
+	}
+	return "of unknown version"
+}
