@@ -41,7 +41,10 @@ type ExtenderInputs struct {
 	RunCA []byte
 	// BaseMetadata is where a restorer leaves what it has read of base images.
 	BaseMetadata string
-	// BuildKit are the addresses of BuildKit daemons; none for the embedded engine.
+	// Engine is which engine of the program is used where BuildKit is empty: "embedded",
+	// "inplace", or, empty, whichever can be.
+	Engine string
+	// BuildKit are the addresses of BuildKit daemons; none for an engine of the program.
 	BuildKit []string
 	// AppID is what decides the order in which these are tried.
 	AppID string
@@ -99,6 +102,7 @@ var extenderProgram = program{
 		{"registry-ca", "CNB_REGISTRY_CA", "", "`FILE` with certificates (PEM) of authorities that registries have theirs from, beside those that the system knows", 0, path},
 		{"ca-cert", "CNB_CA_CERT", "", "`FILE` with certificates (PEM) for each RUN, instead of those of the image: mounted while it runs, with SSL_CERT_FILE, CURL_CA_BUNDLE and the like naming it; never part of the image", 0, path},
 		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock, or docker:// for the one in the Docker daemon, or several with commas, of which the first that answers is used, in the order of <app-id>; without one the extender brings its own engine", 0, text},
+		{"engine", "CNB_ENGINE", "auto", "`WHICH` engine to use: remote is the one of <buildkit>; embedded runs in this program and isolates what it runs; inplace runs in this program too, on the root filesystem of this container, and isolates nothing; auto is remote if <buildkit> is given, else embedded where mounts and namespaces are allowed, else, in a container, inplace", 0, text},
 		{"app-id", "CNB_APP_ID", "", "`NAME` of the application, so that it meets the same daemon and its warm cache each time (default: <app>, which tells nothing where every application has the same directory)", 0, text},
 		{"buildkit-tls-ca", "CNB_BUILDKIT_TLS_CA", "", "PEM `FILE` with the authority that signed the certificate of the daemon at tcp://; this or another of these four switches TLS on", 0, path},
 		{"buildkit-tls-cert", "CNB_BUILDKIT_TLS_CERT", "", "PEM `FILE` with the certificate to show to the daemon", 0, path},
@@ -158,7 +162,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			RegistryCA:         certificates(v),
 			RunCA:              runCertificates(v),
 			BaseMetadata:       filepath.Join(v.path("kaniko-dir"), "cache", "base"),
-			BuildKit:           splitList(v.text("buildkit")),
+			BuildKit:           buildKit(v),
 			AppID:              appID(v),
 			BuildKitTLS:        buildKitTLS(v),
 			CacheSize:          v.size("cache-size"),
@@ -173,6 +177,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			InsecureRegistries: v.many["insecure-registry"],
 		}
 		in.Epoch = epoch(v, c.env)
+		in.Engine = ownEngine(v)
 		in.StateDir = stateDir(v, in.InContainer)
 		in.Builder = builderInputs(v, c.env, in.StateDir)
 		if in.Progress == "rawjson" && in.ProgressFile == "" {
@@ -212,6 +217,29 @@ func checkPrint(v *values, in ExtenderInputs) {
 	if v.source["report"] == "-report" {
 		v.fail(errors.New("-report: -print does nothing that there could be a report of"))
 	}
+}
+
+// buildKit are the daemons to use: none where an engine of this program is asked for.
+func buildKit(v *values) []string {
+	addresses := splitList(v.text("buildkit"))
+	switch engine := v.oneOf("engine", "auto", "embedded", "inplace", "remote"); {
+	case engine == "remote" && len(addresses) == 0:
+		v.fail(fmt.Errorf("%s: a remote engine needs -buildkit with its address", v.source["engine"]))
+	case engine == "embedded" || engine == "inplace":
+		if v.source["buildkit"] == "-buildkit" && len(addresses) > 0 {
+			v.fail(fmt.Errorf("-buildkit: it names a daemon, and %s asks for the %s engine", v.source["engine"], engine))
+		}
+		return nil
+	}
+	return addresses
+}
+
+// ownEngine is the engine of this program that is asked for, if one is.
+func ownEngine(v *values) string {
+	if engine := v.text("engine"); engine == "embedded" || engine == "inplace" {
+		return engine
+	}
+	return ""
 }
 
 // appID tells applications apart.

@@ -82,6 +82,22 @@ func (t Target) WithDistroFrom(osRelease string) Target {
 	return t
 }
 
+// DistroLabels are the labels that a base image of the distribution of an os-release file
+// has for it (platform.md, "Target Data"); those that are not known are left out.
+func DistroLabels(osRelease string) map[string]string {
+	labels := map[string]string{}
+	here := readDistro(osRelease)
+	for name, value := range map[string]string{
+		"io.buildpacks.base.distro.name":    here.Name,
+		"io.buildpacks.base.distro.version": here.Version,
+	} {
+		if value != "" {
+			labels[name] = value
+		}
+	}
+	return labels
+}
+
 func readDistro(osRelease string) Distro {
 	var d Distro
 	f, err := os.Open(osRelease)

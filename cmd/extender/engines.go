@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
 	"github.com/graft-cnb/graft/dockerfile/engine"
+	"github.com/graft-cnb/graft/dockerfile/engine/inplace"
 	"github.com/graft-cnb/graft/platform"
 )
 
@@ -33,6 +35,20 @@ func (e *engines) lost(ctx context.Context, used chain.Engine) (lost error, agai
 		return nil, false
 	}
 	return e.pool.Lost(ctx, opened)
+}
+
+// codedApplier applies Dockerfiles, and knows the exit code of a failure to have an engine
+// for a base image.
+type codedApplier struct{ *chain.Applier }
+
+// Apply does what chain.Applier.Apply does.
+func (a codedApplier) Apply(ctx context.Context, apps ...dockerfile.Application) ([]dockerfile.Applied, error) {
+	applied, err := a.Applier.Apply(ctx, apps...)
+	var unavailable *engine.UnavailableError
+	if errors.As(err, &unavailable) {
+		err = platform.WithCode(platform.CodeEngine, err)
+	}
+	return applied, err
 }
 
 // withCode gives the failure to have an engine its exit code: that none can be had is one
@@ -63,6 +79,9 @@ type warner interface {
 // newPool makes the engines that the platform asked for.
 func newPool(in platform.ExtenderInputs, warn warner) *engine.Pool {
 	return engine.NewPool(in.BuildKit, in.AppID, engine.Options{
+		Own:                engine.Own(in.Engine),
+		InContainer:        in.InContainer,
+		InPlace:            inplace.Options{Skip: in.Builder.Untouched, Labels: platform.DistroLabels("/etc/os-release")},
 		StateDir:           in.StateDir,
 		InsecureRegistries: in.InsecureRegistries,
 		RegistryCA:         in.RegistryCA,

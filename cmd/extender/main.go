@@ -58,7 +58,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	if err != nil {
 		return err
 	}
-	applier.Progress, extender.Applier = progress, applier
+	applier.Progress, extender.Applier = progress, codedApplier{applier}
 	extended, err := extender.Run(ctx)
 	if closeErr := closeProgress(); err == nil {
 		err = platform.WithCode(platform.CodeExtend, closeErr)
