@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
 // -layer-compression decides the form of every added layer, in <extended> and in
@@ -35,6 +36,8 @@ func TestLayerCompression(t *testing.T) {
 		}
 		plain := extend(types.OCIUncompressedLayer)
 		zipped := extend(types.OCILayer, "-layer-compression", "gzip")
+		// All that go-containerregistry has to say of an image, when it can read it.
+		check(t, validate.Image(openLayout(t, s.path("whole"))))
 		if again := extend(types.OCIUncompressedLayer, "-layer-compression", "uncompressed"); again != plain {
 			t.Errorf("the image was %s, and is %s after one with gzip layers", plain, again)
 		}
