@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -51,30 +52,40 @@ func (a *applier) put(f file, hdr *tar.Header) error {
 
 // replace makes a file beside its place, and renames it: who uses the old one keeps it.
 func (a *applier) replace(f file, hdr *tar.Header) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(f.dir.fd, f.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return err
-	}
-	a.temps++
-	temporary := file{f.dir, fmt.Sprintf(".graft-%d-%d", os.Getpid(), a.temps)}
+	temporary := a.temporary(f.dir)
 	if err := a.make(temporary, hdr); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		if err := a.remove(f.path(), false); err != nil {
-			return errors.Join(err, temporary.unlink())
-		}
-	}
 	// A link that led to a directory may go.
 	a.dirs.last = nil
-	err := unix.Renameat(f.dir.fd, temporary.name, f.dir.fd, f.name)
+	err := temporary.rename(f)
+	if isDirectory(err) {
+		if err = a.remove(f.path(), false); err == nil {
+			err = temporary.rename(f)
+		}
+	}
+	if isDirectory(err) && a.places.above[f.path()] {
+		err = fmt.Errorf("the directory cannot be replaced, since something in it is mounted or to be left alone: %w", err)
+	}
 	if err != nil {
-		err = errors.Join(err, temporary.unlink())
+		return errors.Join(err, temporary.unlink())
 	}
-	if a.places.above[f.path()] && (errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)) {
-		return fmt.Errorf("the directory cannot be replaced, since something in it is mounted or to be left alone: %w", err)
-	}
-	return err
+	return nil
+}
+
+// temporary is a file in a directory until it gets its name.
+func (a *applier) temporary(in *dir) file {
+	a.temps++
+	return file{in, temporaryPrefix + strconv.Itoa(a.temps)}
+}
+
+var temporaryPrefix = ".graft-" + strconv.Itoa(os.Getpid()) + "-"
+
+func (f file) rename(to file) error { return unix.Renameat(f.dir.fd, f.name, to.dir.fd, to.name) }
+
+// isDirectory tells whether a rename failed because a directory is in the way.
+func isDirectory(err error) bool {
+	return errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)
 }
 
 func (f file) unlink() error { return unix.Unlinkat(f.dir.fd, f.name, 0) }
@@ -112,10 +123,8 @@ func (a *applier) makeRegular(f file) error {
 	if err != nil {
 		return err
 	}
-	out := os.NewFile(uintptr(fd), f.name)
-	// Only its Write: with its other methods, copying takes a new buffer for each file.
-	_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{a.tar}, a.buffer)
-	if closeErr := out.Close(); err == nil {
+	_, err = io.CopyBuffer(descriptor(fd), struct{ io.Reader }{a.tar}, a.buffer)
+	if closeErr := unix.Close(fd); err == nil {
 		err = closeErr
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -125,6 +134,24 @@ func (a *applier) makeRegular(f file) error {
 		return errors.Join(err, f.unlink())
 	}
 	return nil
+}
+
+// descriptor is an open file that is written to. What os.File does beyond that takes as
+// long as the writing, with a small file, and they are most.
+type descriptor int
+
+func (d descriptor) Write(p []byte) (written int, err error) {
+	for written < len(p) {
+		n, err := unix.Write(int(d), p[written:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return written, err
+		}
+		written += n
+	}
+	return written, nil
 }
 
 func makeDevice(f file, hdr *tar.Header) error {
@@ -139,8 +166,7 @@ func makeDevice(f file, hdr *tar.Header) error {
 // canHold tries to make a device, which a user namespace, for one, does not allow. The
 // image then has to do without, as in every container there.
 func (a *applier) canHold(f file, hdr *tar.Header) (bool, error) {
-	a.temps++
-	probe := file{f.dir, fmt.Sprintf(".graft-%d-%d", os.Getpid(), a.temps)}
+	probe := a.temporary(f.dir)
 	err := makeDevice(probe, hdr)
 	if errors.Is(err, unix.EPERM) {
 		a.warnf("the device %s is left out: no devices can be made here", f.path())
