@@ -138,7 +138,8 @@ func TestBuildLostWithItsDaemon(t *testing.T) {
 			s.step("one", "ARG build_id", "RUN echo $build_id >/tmp/id; wget -q -O /dev/null "+url+"/?$build_id", "USER 7")
 			probe := newScene(t, "run", s.base, engine{address: daemons.addresses()})
 			probe.step("one", "RUN touch /tmp/x", "USER 7")
-			first := daemons.used(t, probe.succeed("-app-id", s.path("app")))
+			s.env["CNB_APP_ID"], probe.env["CNB_APP_ID"] = "an application", "an application"
+			first := daemons.used(t, probe.succeed())
 			outcomeOf := start(t, s.command())
 			select {
 			case <-arrived:
@@ -159,5 +160,28 @@ func TestBuildLostWithItsDaemon(t *testing.T) {
 			}
 			endProcesses(t, url) // a killed daemon could not
 		})
+	}
+}
+
+// Without -app-id, an application is known by the repository that its image goes to,
+// whatever the tag; and other applications have other daemons.
+func TestDaemonByOutput(t *testing.T) {
+	daemons := startPair(t)
+	s := newScene(t, "run", "oci:"+smallBase(t, nil), engine{address: daemons.addresses()})
+	used := func(output string) int {
+		t.Helper()
+		return daemons.used(t, s.succeed("-preflight", "-output", output))
+	}
+	count := [2]int{}
+	for n := range 16 {
+		repository := fmt.Sprintf("registry:registry.example.com/app-%d", n)
+		first := used(repository + ":1")
+		if second := used(repository + ":2"); second != first {
+			t.Errorf("%s has daemon %d, and with another tag daemon %d", repository, first, second)
+		}
+		count[first]++
+	}
+	if count[0] == 0 || count[1] == 0 {
+		t.Errorf("of 16 applications the daemons have %v", count)
 	}
 }

@@ -181,11 +181,7 @@ func (e Extender) base(kind dockerfile.Kind) (string, error) {
 	if e.Bases[kind] != "" {
 		return e.Bases[kind], nil
 	}
-	data, err := os.ReadFile(e.Analyzed)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", platform.WithCode(platform.CodeFailed, &platform.FileError{What: "analyzed", Path: e.Analyzed, Err: err})
-	}
-	analyzed, err := platform.ParseAnalyzed(e.Analyzed, data)
+	analyzed, err := e.analyzed()
 	if err != nil {
 		return "", platform.WithCode(platform.CodeFailed, err)
 	}

@@ -86,6 +86,10 @@ func (a Analyzed) RunReference() string { return str(a.table("run-image"), "refe
 // BuildReference is where the build image is; empty when it is not known.
 func (a Analyzed) BuildReference() string { return str(a.table("build-image"), "reference") }
 
+// ImageReference is the application's image as an earlier build left it: a reference in
+// a registry, or the id of an image in a Docker daemon; empty when there is none.
+func (a Analyzed) ImageReference() string { return str(a.table("image"), "reference") }
+
 // Target is the target data of the run image. Both spellings of the variant
 // are read.
 func (a Analyzed) Target() Target {

@@ -46,7 +46,7 @@ type ExtenderInputs struct {
 	Engine string
 	// BuildKit are the addresses of BuildKit daemons; none for an engine of the program.
 	BuildKit []string
-	// AppID is what decides the order in which these are tried.
+	// AppID is what decides the order in which these are tried; empty to find something.
 	AppID string
 	// BuildKitTLS is how a daemon at tcp:// is spoken to.
 	BuildKitTLS BuildKitTLS
@@ -103,7 +103,7 @@ var extenderProgram = program{
 		{"ca-cert", "CNB_CA_CERT", "", "`FILE` with certificates (PEM) for each RUN, instead of those of the image: mounted while it runs, with SSL_CERT_FILE, CURL_CA_BUNDLE and the like naming it; never part of the image", 0, path},
 		{"buildkit", "BUILDKIT_HOST", "", "`ADDRESS` of a BuildKit daemon, like unix:///run/buildkit/buildkitd.sock, or docker:// for the one in the Docker daemon, or several with commas, of which the first that answers is used, in the order of <app-id>; without one the extender brings its own engine", 0, text},
 		{"engine", "CNB_ENGINE", "auto", "`WHICH` engine to use: remote is the one of <buildkit>; embedded runs in this program and isolates what it runs; inplace runs in this program too, on the root filesystem of this container, and isolates nothing; auto is remote if <buildkit> is given, else embedded where mounts and namespaces are allowed, else, in a container, inplace", 0, text},
-		{"app-id", "CNB_APP_ID", "", "`NAME` of the application, so that it meets the same daemon and its warm cache each time (default: <app>, which tells nothing where every application has the same directory)", 0, text},
+		{"app-id", "CNB_APP_ID", "", "`NAME` of the application, so that it meets the same daemon and its warm cache each time (default: the repository that an output goes to, else that of the image in <analyzed>, else <app> with the repositories of the base images)", 0, text},
 		{"buildkit-tls-ca", "CNB_BUILDKIT_TLS_CA", "", "PEM `FILE` with the authority that signed the certificate of the daemon at tcp://; this or another of these four switches TLS on", 0, path},
 		{"buildkit-tls-cert", "CNB_BUILDKIT_TLS_CERT", "", "PEM `FILE` with the certificate to show to the daemon", 0, path},
 		{"buildkit-tls-key", "CNB_BUILDKIT_TLS_KEY", "", "PEM `FILE` with that certificate's private key", 0, path},
@@ -163,7 +163,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			RunCA:              runCertificates(v),
 			BaseMetadata:       filepath.Join(v.path("kaniko-dir"), "cache", "base"),
 			BuildKit:           buildKit(v),
-			AppID:              appID(v),
+			AppID:              v.text("app-id"),
 			BuildKitTLS:        buildKitTLS(v),
 			CacheSize:          v.size("cache-size"),
 			Preflight:          v.bool("preflight"),
@@ -240,14 +240,6 @@ func ownEngine(v *values) string {
 		return engine
 	}
 	return ""
-}
-
-// appID tells applications apart.
-func appID(v *values) string {
-	if v.given("app-id") {
-		return v.text("app-id")
-	}
-	return v.path("app")
 }
 
 // buildKitTLS is complete: a certificate without its key is of no use. It is an error to

@@ -63,7 +63,7 @@ func withCode(err error) error {
 
 // preflight tells which engine would be used, or what is missing.
 func preflight(ctx context.Context, in platform.ExtenderInputs) error {
-	description, err := newPool(in, in.Log).Check(ctx)
+	description, err := newPool(in, newExtender(in, nil).Identity(), in.Log).Check(ctx)
 	if err != nil {
 		return withCode(err)
 	}
@@ -76,9 +76,13 @@ type warner interface {
 	Warnf(format string, args ...any)
 }
 
-// newPool makes the engines that the platform asked for.
-func newPool(in platform.ExtenderInputs, warn warner) *engine.Pool {
-	return engine.NewPool(in.BuildKit, in.AppID, engine.Options{
+// newPool makes the engines that the platform asked for. The identity is the application's,
+// unless the platform names it.
+func newPool(in platform.ExtenderInputs, identity string, warn warner) *engine.Pool {
+	if in.AppID != "" {
+		identity = in.AppID
+	}
+	return engine.NewPool(in.BuildKit, identity, engine.Options{
 		Own:                engine.Own(in.Engine),
 		InContainer:        in.InContainer,
 		InPlace:            inplace.Options{Skip: in.Builder.Untouched, Labels: platform.DistroLabels("/etc/os-release")},

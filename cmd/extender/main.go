@@ -33,12 +33,12 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		return preflight(ctx, in)
 	}
 	warnings := &phase.Warnings{Log: in.Log}
-	applier, err := newApplier(in, warnings)
+	extender := newExtender(in, warnings)
+	applier, err := newApplier(in, extender.Identity(), warnings)
 	if err != nil {
 		return err
 	}
 	handover := newHandover(in)
-	extender := newExtender(in, warnings)
 	if handover != nil {
 		extender.Root, extender.RootSkip = "/", in.Builder.Untouched
 	}
@@ -69,7 +69,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 	return err
 }
 
-func newApplier(in platform.ExtenderInputs, warnings *phase.Warnings) (*chain.Applier, error) {
+func newApplier(in platform.ExtenderInputs, identity string, warnings *phase.Warnings) (*chain.Applier, error) {
 	from, to, err := caches(in)
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func newApplier(in platform.ExtenderInputs, warnings *phase.Warnings) (*chain.Ap
 	if err != nil {
 		return nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-ssh: %w", err))
 	}
-	used := &engines{pool: newPool(in, warnings), log: in.Log}
+	used := &engines{pool: newPool(in, identity, warnings), log: in.Log}
 	return &chain.Applier{
 		Engine:             used.open,
 		Lost:               used.lost,
