@@ -3,23 +3,19 @@ package acceptance
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/graft-cnb/graft/acceptance/internal/dockerd"
 )
 
 // dockerDaemon is a Docker daemon of a test's own.
 type dockerDaemon struct {
+	*dockerd.Daemon
 	// host is its address, as DOCKER_HOST has it: a socket.
 	host string
-	// process is the daemon, for tests that do something to it.
-	process *exec.Cmd
 }
 
 // startDocker starts a real Docker daemon for the test, with nothing in its store and
@@ -30,54 +26,27 @@ func startDocker(t *testing.T, args ...string) *dockerDaemon {
 	need(t, os.Geteuid() == 0, "root, to run dockerd")
 	needProgram(t, "dockerd", "docker.io")
 	needProgram(t, "docker", "docker.io")
-	program, err := lookPath("dockerd")
+	options := dockerd.Options{Path: searchPath(), Args: args}
+	var err error
+	options.Dockerd, err = lookPath("dockerd")
 	check(t, err)
-	dir, err := os.MkdirTemp("", "graft-docker-") // short: a socket's path must be
+	options.Docker, err = lookPath("docker")
 	check(t, err)
-	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
-	// A daemon reads the machine's own configuration unless it is given another.
-	config := filepath.Join(dir, "daemon.json")
-	check(t, os.WriteFile(config, []byte("{}"), 0o644))
-	socket := filepath.Join(dir, "docker.sock")
-	daemon := exec.Command(program, append([]string{
-		"--config-file", config, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
-		"--pidfile", filepath.Join(dir, "pid"), "--host", "unix://" + socket,
-		"--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false",
-	}, args...)...)
-	daemon.Env = []string{"PATH=" + searchPath(), "HOME=" + dir}
-	// In a mount namespace of its own, so that no mount can be left of it.
-	daemon.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	d, err := dockerd.Start(options)
 	check(t, err)
-	defer log.Close()
-	daemon.Stdout, daemon.Stderr = log, log
-	check(t, daemon.Start())
-	d := &dockerDaemon{host: "unix://" + socket, process: daemon}
 	t.Cleanup(func() {
-		// What still runs in it would outlive it.
-		if ids, err := d.command("ps", "--quiet", "--no-trunc").Output(); err == nil && len(ids) > 0 {
-			_ = d.command(append([]string{"kill"}, strings.Fields(string(ids))...)...).Run()
+		if t.Failed() {
+			t.Logf("dockerd said:\n%s", d.Said())
 		}
-		stopDaemon(t, daemon, log.Name())
-		// Its containerd, when it was killed and could not end that itself.
-		endProcesses(t, dir)
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
 	})
-	eventually(t, 30*time.Second, "dockerd answers", func() bool {
-		return d.command("version").Run() == nil
-	})
-	return d
+	return &dockerDaemon{Daemon: d, host: d.Host}
 }
 
 // command is the docker command, speaking to this daemon.
-func (d *dockerDaemon) command(args ...string) *exec.Cmd {
-	program, err := lookPath("docker")
-	if err != nil {
-		program = "docker" // its error is better than ours
-	}
-	c := exec.Command(program, args...)
-	c.Env = []string{"PATH=" + searchPath(), "HOME=" + filepath.Dir(strings.TrimPrefix(d.host, "unix://")), "DOCKER_HOST=" + d.host}
-	return c
-}
+func (d *dockerDaemon) command(args ...string) *exec.Cmd { return d.Command(args...) }
 
 // docker runs the docker command, which must succeed, and returns what it printed.
 func (d *dockerDaemon) docker(t *testing.T, args ...string) string {
@@ -92,11 +61,7 @@ func (d *dockerDaemon) docker(t *testing.T, args ...string) string {
 // load puts an image into the daemon under a name.
 func (d *dockerDaemon) load(t *testing.T, reference string, image v1.Image) {
 	t.Helper()
-	tag, err := name.NewTag(reference)
-	check(t, err)
-	archive := filepath.Join(t.TempDir(), "image.tar")
-	check(t, tarball.WriteToFile(archive, tag, image))
-	d.docker(t, "load", "--quiet", "--input", archive)
+	check(t, d.Load(reference, image))
 }
 
 // The daemon that tests start is one that runs containers.
