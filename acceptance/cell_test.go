@@ -184,10 +184,16 @@ type built struct {
 
 func (c *cell) built() built {
 	c.t.Helper()
-	data, err := os.ReadFile(c.inside("/layers/builder.json"))
-	check(c.t, err)
+	return recordOfBuilder(c.t, c.inside("/layers/builder.json"))
+}
+
+// recordOfBuilder reads what the tests' builder was given.
+func recordOfBuilder(t *testing.T, file string) built {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	check(t, err)
 	var b built
-	check(c.t, json.Unmarshal(data, &b))
+	check(t, json.Unmarshal(data, &b))
 	return b
 }
 

@@ -41,6 +41,9 @@ func newBuildPlatform(t *testing.T) *buildPlatform {
 	t.Helper()
 	base := openLayout(t, debian(t))
 	lifecycle := releasedPrograms(t)
+	builder, err := os.ReadFile(filepath.Join(programs, "builder"))
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(lifecycle, "builder"), builder, 0o755))
 	p := &buildPlatform{docker: startDocker(t), registry: newRegistry(t, (*httptest.Server).Start)}
 	p.image = filepath.Join(t.TempDir(), "image")
 	buildProgram(t, "./cmd/image", p.image)

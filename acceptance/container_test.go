@@ -1,9 +1,12 @@
 package acceptance
 
 import (
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // containerEngine is an engine as the extender has it in a container.
@@ -48,24 +51,67 @@ func TestInContainers(t *testing.T) {
 	}
 }
 
-// With every engine that can be had in a container, the application's image holds what
-// the extensions installed.
+// Two applications are built at the same time, and for each the build image and the run
+// image are extended at the same time, in containers that share one cache. All succeed,
+// and the applications' images hold what each asked for.
 func phasesInContainers(t *testing.T, p *buildPlatform, e containerEngine) {
-	b := p.newBuild(t, e)
-	b.prepare()
-	o := b.finish(b.extender("run"))
-	if !strings.Contains(o.stdout, e.says) {
-		t.Errorf("the extender does not say %q: %v", e.says, o)
+	one, other := p.newBuild(t, e), p.newBuild(t, e)
+	other.kaniko = one.kaniko
+	other.write("workspace/Aptfile", "hello\njq\ned\n")
+	other.write("workspace/greet.sh", "set -e\ncat /etc/motd\nhello\njq -r .greeting greeting.json\ned --version\n")
+	extenders := map[string]func(time.Duration) outcome{}
+	for name, b := range map[string]*appBuild{"one": one, "other": other} {
+		// What the tests' builder is to do in the extended build image.
+		b.write("workspace/build.sh", "cd /workspace && sh greet.sh >/layers/said && exit 51\n")
+		b.prepare()
+		for _, kind := range []string{"build", "run"} {
+			extenders[name+" "+kind] = start(t, b.extender(kind))
+		}
 	}
-	checkApp(t, b.start(b.export("app-"+e.name)))
-	checkNoSecret(t, "the extender's output", []byte(o.stdout+o.stderr))
+	wanted := map[string]int{"one build": 51, "one run": 0, "other build": 51, "other run": 0}
+	for name, outcomeOf := range extenders {
+		o := outcomeOf(5 * time.Minute)
+		if o.code != wanted[name] || !strings.Contains(o.stdout, e.says) {
+			t.Errorf("%s: wanted exit code %d, and that the extender says %q: %v", name, wanted[name], e.says, o)
+		}
+		checkNoSecret(t, "the extender's output", []byte(o.stdout+o.stderr))
+	}
+	if t.Failed() {
+		return
+	}
+	for name, b := range map[string]*appBuild{"one": one, "other": other} {
+		checkBuilder(t, b)
+		checkApp(t, "run", b.start(b.export("app-"+name+"-"+e.name)))
+	}
 }
 
-// checkApp looks at what the application in examples/ says when all that it asked for is
-// there.
-func checkApp(t *testing.T, said string) {
+// checkBuilder looks at what the tests' builder has recorded (CONTRACT 7.6), and at what
+// it could make of the packages that the extension installed.
+func checkBuilder(t *testing.T, b *appBuild) {
 	t.Helper()
-	for _, want := range []string{"Hello, world!", "Greetings from jq", "You are in the run image."} {
+	record := recordOfBuilder(t, b.path("layers/builder.json"))
+	if record.UID != builderUID || record.GID != builderGID || record.Dir != "/" || record.PID != 1 ||
+		!slices.Equal(record.Args, []string{"/cnb/lifecycle/builder"}) || !slices.Equal(record.Groups, []int{builderGID}) {
+		t.Errorf("the builder is %+v", record)
+	}
+	for name, value := range record.Status {
+		if strings.HasPrefix(name, "Cap") && strings.Trim(value, "0") != "" {
+			t.Errorf("the builder has the capabilities %s %s", name, value)
+		}
+	}
+	checkEnvironment(t, record.Environment, map[string]string{
+		"HOME": "/home/cnb", "USER": "cnb", "CNB_LAYERS_DIR": "/layers", "CNB_APP_DIR": "/workspace", "CNB_PLATFORM_API": "0.13",
+	}, "CNB_REGISTRY_AUTH")
+	said, err := os.ReadFile(b.path("layers/said"))
+	check(t, err)
+	checkApp(t, "build", string(said))
+}
+
+// checkApp looks at what an application like the one in examples/ says in an image of a
+// kind, when all that it asked for is there.
+func checkApp(t *testing.T, kind, said string) {
+	t.Helper()
+	for _, want := range []string{"Hello, world!", "Greetings from jq", "You are in the " + kind + " image."} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the application does not say %q:\n%s", want, said)
 		}
