@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,37 @@ func TestExtendersSideBySide(t *testing.T) {
 		}
 		if mine := scenes[i].files(openLayout(t, base[len("oci:"):]))["tmp/mine"]; !strings.HasPrefix(mine, fmt.Sprint(i)) {
 			t.Errorf("number %d has the result %q", i, mine)
+		}
+	}
+}
+
+// Extenders that write to the same place, too: there is one result then, whole, of one of
+// them, and nothing beside it; also where each has an engine of its own.
+func TestExtendersWithTheSameLayers(t *testing.T) {
+	base := smallBase(t, nil)
+	s := newScene(t, "run", "oci:"+base, embedded(t))
+	s.step("one", "ARG build_id", "RUN echo $build_id >/tmp/id", "USER 7")
+	s.succeed("-output", "oci:"+s.path("layers/whole"))
+	var outcomes []func(time.Duration) outcome
+	for range 2 {
+		for _, state := range []string{s.env["CNB_STATE_DIR"], t.TempDir()} {
+			outcomes = append(outcomes, start(t, s.command("-state-dir", state, "-output", "oci:"+s.path("layers/whole"))))
+		}
+	}
+	for i, outcomeOf := range outcomes {
+		if o := outcomeOf(time.Minute); o.code != 0 {
+			t.Errorf("number %d failed: %v", i, o)
+		}
+	}
+	checkLayers(t, s, openLayout(t, base), 1)
+	validateImage(t, openLayout(t, s.path("layers/whole")))
+	for _, dir := range []string{"layers", "layers/extended"} {
+		entries, err := os.ReadDir(s.path(dir))
+		check(t, err)
+		for _, entry := range entries {
+			if strings.HasPrefix(entry.Name(), ".") {
+				t.Errorf("%s/%s is left", dir, entry.Name())
+			}
 		}
 	}
 }
