@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,16 +19,30 @@ import (
 // the extended image, as the build user and with no privilege (platform.md, "extender").
 func TestHandover(t *testing.T) {
 	base := smallBase(t, func(config *v1.Config) { config.Env = append(config.Env, "WHICH=of the base") })
-	c := newCell(t, base, buildkitd(t))
+	t.Run("buildkitd", func(t *testing.T) {
+		c := newCell(t, base, buildkitd(t))
+		testHandover(t, c)
+		for _, name := range []string{"/workspace/bad", "/layers/bad", "/platform/bad", "/kaniko/bad"} {
+			if got := c.content(name); got != "" {
+				t.Errorf("%s is there: %q", name, got)
+			}
+		}
+	})
+	t.Run("in place", func(t *testing.T) { testHandover(t, newCell(t, base, engine{})) })
+}
+
+func testHandover(t *testing.T, c *cell) {
+	t.Helper()
 	c.extension("build",
 		`ENV GREETING="a=b=c d" WHICH="of the extended image" HOME=/wrong USER=wrong CNB_LAYERS_DIR=/wrong`,
 		"USER root",
 		"RUN echo 'echo from the tool' >/bin/tool; chmod +x /bin/tool; rm /data/old/file",
 		"RUN sed -i s,/home/cnb,/home/renamed, /etc/passwd; echo extra:x:2001:daemon,cnb >>/etc/group; echo other:x:2002:daemon >>/etc/group",
+		"RUN mkdir -p /cnb/lifecycle; echo replaced >/cnb/lifecycle/new; mv /cnb/lifecycle/new /cnb/lifecycle/extender",
 		"RUN mkdir -p /workspace /layers /platform /kaniko; echo bad | tee /workspace/bad /layers/bad /platform/bad /kaniko/bad >/dev/null",
 	)
 	for name, value := range map[string]string{
-		"CNB_REGISTRY_AUTH": `{"x.invalid": "Basic c2VjcmV0"}`, "CNB_SECRETS": "id=token,env=TOKEN", "TOKEN": "hush",
+		"CNB_REGISTRY_AUTH": `{"x.invalid": "Basic dTpzZWNyZXQ="}`, "CNB_SECRETS": "id=token,env=TOKEN", "TOKEN": "hush",
 		"PLATFORMS_OWN": "kept=as it is", "CNB_EXEC_ENV": "test", "CNB_APP_DIR": "/workspace",
 	} {
 		c.env[name] = value
@@ -58,13 +73,10 @@ func TestHandover(t *testing.T) {
 		"CNB_LOG_LEVEL": "debug",
 	}, "CNB_REGISTRY_AUTH", "CNB_SECRETS", "TOKEN")
 
-	for _, name := range []string{"/workspace/bad", "/layers/bad", "/platform/bad", "/kaniko/bad", "/data/old/file"} {
-		if got := c.content(name); got != "" {
-			t.Errorf("%s is there: %q", name, got)
+	for name, want := range map[string]string{"/data/old/file": "", "/bin/tool": "echo from the tool\n", "/cnb/lifecycle/extender": "replaced\n"} {
+		if got := c.content(name); got != want {
+			t.Errorf("%s is %.20q, wanted %q", name, got, want)
 		}
-	}
-	if content := c.content("/bin/tool"); content == "" {
-		t.Error("what the extension installed is not in the container")
 	}
 }
 
@@ -249,5 +261,37 @@ func TestHandoverOfSignals(t *testing.T) {
 	check(t, command.Process.Signal(syscall.SIGTERM)) // runc passes it on
 	if o := <-done; o.code != 52 {
 		t.Errorf("wanted the builder's exit code 52: %v", o)
+	}
+}
+
+// Builds at the same time over one cache wait for each other where they must, and succeed:
+// both images of one application, and another application.
+func TestHandoverTogether(t *testing.T) {
+	base := smallBase(t, nil)
+	var cells []*cell
+	for _, kind := range []string{"build", "run", "build"} {
+		c := newCell(t, base, engine{})
+		if len(cells) > 0 {
+			c.shared["/kaniko"] = cells[0].shared["/kaniko"]
+		}
+		c.extension(kind, "USER root", "RUN sleep 1; echo made by "+fmt.Sprint(len(cells))+" >/made", "USER 1001")
+		cells = append(cells, c)
+	}
+	outcomes := make(chan outcome)
+	for n, kind := range []string{"build", "run", "build"} {
+		command := cells[n].command("/cnb/lifecycle/extender", "-kind", kind)
+		go func() { outcomes <- finish(t, command) }()
+	}
+	for range cells {
+		if o := <-outcomes; o.code != 0 {
+			t.Error(o)
+		}
+	}
+	cells[1].notBuilt()
+	for _, n := range []int{0, 2} {
+		cells[n].built()
+		if got, want := cells[n].content("/made"), fmt.Sprintf("made by %d\n", n); got != want {
+			t.Errorf("container %d holds %q, wanted %q", n, got, want)
+		}
 	}
 }
