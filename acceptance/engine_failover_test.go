@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -125,11 +126,12 @@ func meeting(t *testing.T) (url string, arrived <-chan struct{}, brought func() 
 }
 
 // A build lost with its daemon is retried on the next, with the same
-// build_id. A daemon that is told to end may finish its builds first, so this one is
-// killed.
+// build_id: with one that is killed, and with one that is told to end, which waits for
+// the RUN and would take nothing after it.
 func TestBuildLostWithItsDaemon(t *testing.T) {
 	for name, end := range map[string]func(*exec.Cmd) error{
-		"killed": func(c *exec.Cmd) error { return c.Process.Kill() },
+		"killed":      func(c *exec.Cmd) error { return c.Process.Kill() },
+		"told to end": func(c *exec.Cmd) error { return c.Process.Signal(syscall.SIGTERM) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			daemons := startPair(t)

@@ -1,8 +1,14 @@
 package remote
 
 import (
+	"context"
+	"fmt"
 	"net"
 	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // life follows the connections to a daemon that has answered once: one that ends
@@ -33,6 +39,41 @@ func (l *life) lost() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ended
+}
+
+// Watching a daemon: how often it is asked for a word, and how often in a row it has to
+// be unreachable for that.
+const (
+	watchInterval = 2 * time.Second
+	watchFailures = 2
+)
+
+// watch ends the engine's connection once the daemon takes no more requests. One that is
+// told to end answers what it was asked before, which may take as long as a RUN does, and
+// refuses all that would follow: the build is lost at once.
+func (e *Engine) watch() {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for failures := 0; failures < watchFailures; {
+		select {
+		case <-e.closed:
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), watchInterval)
+		_, err := e.client.ListWorkers(ctx)
+		cancel()
+		switch {
+		case status.Code(err) == codes.Unavailable:
+			failures++
+		default: // also when it has no time to answer
+			failures = 0
+		}
+		if failures == watchFailures {
+			e.life.end(fmt.Errorf("the daemon takes no more requests, as one does that is told to end: %w", err))
+		}
+	}
+	_ = e.client.Close() // whoever waits for an answer is told so
 }
 
 // followed is a connection whose end is noted, unless this side closes it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -37,6 +38,8 @@ type Engine struct {
 	isolation   string
 	life        *life
 	docker      *docker // nil for a daemon that is BuildKit's own
+	closing     sync.Once
+	closed      chan struct{}
 }
 
 // Open connects to the daemon at an address and waits until it has answered.
@@ -78,7 +81,9 @@ func open(ctx context.Context, address string, dial *dialer, opts Options, more 
 	}
 	dial.life.start()
 	isolation := isolationOf(worker)
-	return &Engine{client: c, description: describe(place, worker) + ", " + isolation, isolation: isolation, life: &dial.life}, nil
+	e := &Engine{client: c, description: describe(place, worker) + ", " + isolation, isolation: isolation, life: &dial.life, closed: make(chan struct{})}
+	go e.watch()
+	return e, nil
 }
 
 // Client returns the connection to the daemon.
@@ -96,6 +101,7 @@ func (e *Engine) Lost() error { return e.life.lost() }
 
 // Close ends the connection; the daemon goes on.
 func (e *Engine) Close() error {
+	e.closing.Do(func() { close(e.closed) })
 	err := errors.Join(e.client.Close(), e.docker.close())
 	if err != nil && status.Code(err) != codes.Canceled {
 		return fmt.Errorf("closing the connection to the BuildKit daemon: %w", err)
