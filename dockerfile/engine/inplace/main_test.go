@@ -22,6 +22,7 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/opencontainers/go-digest"
@@ -30,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/inplace"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 )
 
 // need skips a test that cannot run here, and says so; where everything is required it
@@ -235,7 +237,9 @@ func (c *container) runContext(ctx context.Context, e *inplace.Engine, state llb
 	status := make(chan *client.SolveStatus)
 	seen := make(chan solved)
 	go watch(status, seen)
-	resp, err := bk.Solve(ctx, def, opt, status)
+	resp, err := bk.Build(ctx, opt, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		return gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+	}, status)
 	result := <-seen
 	if err != nil {
 		return result, err
@@ -310,4 +314,9 @@ func withSecret(id, value string) func(*client.SolveOpt) {
 	return func(o *client.SolveOpt) {
 		o.Session = append(o.Session, session.Attachable(secretsprovider.FromMap(map[string][]byte{id: []byte(value)})))
 	}
+}
+
+func TestMain(m *testing.M) {
+	logs.Capture(nil)
+	os.Exit(m.Run())
 }

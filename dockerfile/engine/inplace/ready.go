@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
@@ -36,9 +37,12 @@ func (s *stores) ready(ctx context.Context, image baseImage, log logs.Func) erro
 	}
 	for _, dgst := range damaged {
 		log.Write(slog.LevelWarn, fmt.Sprintf("cached layer %s is damaged: it is dropped, with what was built on it", dgst))
-		err := s.meta.ContentStore().Delete(namespaces.WithNamespace(ctx, namespace), dgst)
-		if err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("drop damaged layer %s: %w", dgst, err)
+		// The file too: it would be taken for the layer when that is made again.
+		for _, store := range []content.Store{s.meta.ContentStore(), s.blobs} {
+			err := store.Delete(namespaces.WithNamespace(ctx, namespace), dgst)
+			if err != nil && !errdefs.IsNotFound(err) {
+				return fmt.Errorf("drop damaged layer %s: %w", dgst, err)
+			}
 		}
 	}
 	if err := s.claims.addKnown(ctx, s.snapshot); err != nil {

@@ -91,7 +91,7 @@ func (r *immutableRef) Mount(ctx context.Context, readonly bool, s session.Group
 	if err != nil {
 		return nil, err
 	}
-	return &directory{inner, ctx, r.m.states}, nil
+	return &directory{inner, r.m.states}, nil
 }
 
 type mutableRef struct {
@@ -109,13 +109,12 @@ func (r *mutableRef) Mount(ctx context.Context, readonly bool, s session.Group) 
 	if err != nil {
 		return nil, err
 	}
-	return &directory{inner, ctx, r.m.states}, nil
+	return &directory{inner, r.m.states}, nil
 }
 
 // directory gives a snapshot as one directory.
 type directory struct {
 	snapshot.Mountable
-	ctx    context.Context //nolint:containedctx // of the operation; Mount has none
 	states *snapshotter
 }
 
@@ -129,7 +128,7 @@ func (d *directory) Mount() ([]mount.Mount, func() error, error) {
 	for n, m := range mounts {
 		m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "ro" })
 		if m.Type == rootMount {
-			if err := d.states.enter(d.ctx, m.Source); err != nil {
+			if err := d.states.enter(m.Source); err != nil {
 				if release != nil {
 					_ = release() // of a state there is nothing to release
 				}
@@ -142,8 +141,10 @@ func (d *directory) Mount() ([]mount.Mount, func() error, error) {
 	return out, release, nil
 }
 
-// enter makes the root filesystem be what a snapshot is.
-func (s *snapshotter) enter(ctx context.Context, key string) error {
+// enter makes the root filesystem be what a snapshot is. It ends with the engine:
+// BuildKit asks for mounts in contexts that end before it uses them.
+func (s *snapshotter) enter(key string) error {
+	ctx := s.life
 	info, err := s.Stat(ctx, key)
 	if err != nil {
 		return fmt.Errorf("find a state of the root filesystem: %w", err)

@@ -54,6 +54,8 @@ type snapshotter struct {
 	root   *root
 	layers *layers
 	leases *leaseutil.Manager
+	// life is the context of the engine.
+	life context.Context //nolint:containedctx // what BuildKit mounts has none of its own
 
 	mu        sync.Mutex
 	extracted map[string]layer

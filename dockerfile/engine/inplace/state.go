@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/containerd/containerd/v2/core/content"
 	ctdmetadata "github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/content/local"
@@ -73,6 +74,7 @@ type stores struct {
 	db       *bbolt.DB
 	meta     *ctdmetadata.DB
 	plain    snapshots.Snapshotter
+	blobs    content.Store
 	records  *metadata.Store
 	claims   *claims
 	content  *containerdsnapshot.Store
@@ -92,14 +94,14 @@ func openStores(ctx context.Context, state string, r *root) (_ *stores, err erro
 	if s.plain, err = native.NewSnapshotter(filepath.Join(state, "snapshots")); err != nil {
 		return nil, err
 	}
-	blobs, err := local.NewStore(filepath.Join(state, "content"))
+	s.blobs, err = local.NewStore(filepath.Join(state, "content"))
 	if err != nil {
 		return nil, err
 	}
 	if s.db, err = bbolt.Open(filepath.Join(state, "containerdmeta.db"), 0o600, &bbolt.Options{FreelistType: bbolt.FreelistMapType}); err != nil {
 		return nil, err
 	}
-	s.meta = ctdmetadata.NewDB(s.db, blobs, map[string]snapshots.Snapshotter{snapshotterName: s.plain})
+	s.meta = ctdmetadata.NewDB(s.db, s.blobs, map[string]snapshots.Snapshotter{snapshotterName: s.plain})
 	if err := s.meta.Init(ctx); err != nil {
 		return nil, err
 	}
@@ -112,7 +114,7 @@ func openStores(ctx context.Context, state string, r *root) (_ *stores, err erro
 	s.layers = &layers{content: s.content}
 	s.snapshot = &snapshotter{
 		Snapshotter: containerdsnapshot.NewSnapshotter(snapshotterName, s.meta.Snapshotter(snapshotterName), namespace, nil),
-		root:        r, layers: s.layers, leases: s.leases, extracted: map[string]layer{},
+		root:        r, layers: s.layers, leases: s.leases, life: ctx, extracted: map[string]layer{},
 	}
 	s.layers.states = s.snapshot
 	r.open = s.layers.tar
