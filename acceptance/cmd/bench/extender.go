@@ -34,7 +34,7 @@ func benchExtender(t tools) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	w := &warm{tools: t, dir: dir, daemon: d}
-	for _, rows := range []func() error{w.prepare, w.speed, w.cached, w.memory, w.wire} {
+	for _, rows := range []func() error{w.prepare, w.speed, w.cached, w.handover, w.memory, w.wire} {
 		if err := rows(); err != nil {
 			return err
 		}

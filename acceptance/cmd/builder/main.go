@@ -30,6 +30,7 @@ type record struct {
 }
 
 func main() {
+	fmt.Println("The builder takes over")
 	code, err := build()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "builder:", err)
