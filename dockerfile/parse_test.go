@@ -172,3 +172,28 @@ func TestShownLineIsHarmless(t *testing.T) {
 		t.Errorf("got %d bytes: %.300q", len(err.Error()), err)
 	}
 }
+
+// A comment that is for BuildKit's linter crashed its parser, wherever it stands.
+func TestParseCommentsForTheLinter(t *testing.T) {
+	const comment = "# check=skip=all\n"
+	lines := []string{"ARG base_image\n", "FROM ${base_image}\n", "RUN true\n", "no instruction\n", "none either\n"}
+	for n := range lines {
+		for _, valid := range []bool{true, false} {
+			all := lines
+			if valid {
+				all = lines[:3]
+			}
+			content := "# a comment\n"
+			for m, line := range all {
+				if m == n {
+					content += comment
+				}
+				content += line
+			}
+			_, err := Parse(KindBuild, Step{Extension: "x", Path: "build.Dockerfile", Content: []byte(content)})
+			if (err == nil) != valid {
+				t.Errorf("%q: %v", content, err)
+			}
+		}
+	}
+}

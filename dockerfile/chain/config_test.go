@@ -304,3 +304,17 @@ func TestDockerBaseGivesAnOCIImage(t *testing.T) {
 		t.Errorf("media types %v", types)
 	}
 }
+
+// A trigger of the base with a comment in it is refused: one that is for the linter
+// crashed BuildKit's parser.
+func TestTriggerWithACommentIsRefused(t *testing.T) {
+	h := newHarness(t)
+	_, err := h.Apply(t.Context(), dockerfile.Application{
+		Kind:  dockerfile.KindBuild,
+		Base:  asLayout(t, makeBase(t, baseOptions{build: []string{"# check=skip=all\nENV A=1"}})),
+		Steps: steps(t, dockerfile.KindBuild, from+"ENV B=1\n"),
+	})
+	if err == nil || !strings.Contains(err.Error(), "has a comment") {
+		t.Errorf("error %v", err)
+	}
+}

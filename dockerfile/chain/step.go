@@ -66,7 +66,7 @@ func (s *step) instructions() error {
 	if err != nil {
 		return s.locate(err)
 	}
-	stages, globals, err := instructions.Parse(parsed.AST, nil)
+	stages, globals, err := instructions.Parse(parsed.AST, dockerfile.Silent())
 	if err != nil {
 		return s.locate(err)
 	}
@@ -85,6 +85,9 @@ func (s *step) all(triggers []string) ([]instructions.Command, error) {
 			return nil, s.problem(s.fromLine, fmt.Sprintf("ONBUILD %s of the image before: %v", t, err), err)
 		}
 		for _, node := range parsed.AST.Children {
+			if len(node.PrevComment) > 0 { // the converter does not bear all of them
+				return nil, s.problem(s.fromLine, fmt.Sprintf("ONBUILD %s of the image before has a comment", t), nil)
+			}
 			c, err := instructions.ParseCommand(node)
 			if err != nil {
 				return nil, s.problem(s.fromLine, fmt.Sprintf("ONBUILD %s of the image before: %v", t, err), err)
