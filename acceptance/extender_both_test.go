@@ -134,7 +134,7 @@ func TestBothKindsLoseTheirDaemon(t *testing.T) {
 	url, arrived, brought := meeting(t)
 	s, _ := bothScene(t, engine{address: daemons.addresses()})
 	s.env["CNB_APP_ID"] = "an application"
-	visit := "ARG build_id\nRUN wget -q -O /dev/null " + url + "/?$build_id"
+	visit := "LABEL old style\nARG build_id\nRUN wget -q -O /dev/null " + url + "/?$build_id"
 	s.both("one", visit, visit+"\nUSER 7")
 	probe := newScene(t, "run", "oci:"+smallBase(t, nil), engine{address: daemons.addresses()})
 	probe.env["CNB_APP_ID"] = "an application"
@@ -150,6 +150,9 @@ func TestBothKindsLoseTheirDaemon(t *testing.T) {
 	o := outcomeOf(30 * time.Second)
 	if o.code != 0 || daemons.used(t, o) == first || strings.Count(o.stderr, "lost in the midst of the build") != 1 {
 		t.Fatalf("the other daemon is not used, or not with one warning: %v", o)
+	}
+	if n := strings.Count(o.stderr, "(LegacyKeyValueFormat)"); n != 2 {
+		t.Errorf("2 findings are told %d times: %v", n, o)
 	}
 	for _, id := range brought() {
 		if id != brought()[0] || id == "" {
