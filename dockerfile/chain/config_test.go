@@ -311,7 +311,7 @@ func TestTriggerWithACommentIsRefused(t *testing.T) {
 	h := newHarness(t)
 	_, err := h.Apply(t.Context(), dockerfile.Application{
 		Kind:  dockerfile.KindBuild,
-		Base:  asLayout(t, makeBase(t, baseOptions{build: []string{"# check=skip=all\nENV A=1"}})),
+		Base:  asLayout(t, makeBase(t, baseOptions{build: []string{"# of the base\n# check=skip=all\nENV A=1"}})),
 		Steps: steps(t, dockerfile.KindBuild, from+"ENV B=1\n"),
 	})
 	if err == nil || !strings.Contains(err.Error(), "has a comment") {
