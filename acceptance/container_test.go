@@ -33,6 +33,7 @@ func containerEngines(t *testing.T) []containerEngine {
 	t.Helper()
 	daemon := buildkitd(t)
 	return []containerEngine{
+		{"inplace", nil, "in-place BuildKit", true},
 		{"embedded", allowedToMount, "by its own OCI runtime", true},
 		{"remote", []string{"--volume", filepath.Dir(strings.TrimPrefix(daemon.address, "unix://")) + ":/buildkit",
 			"--env", "BUILDKIT_HOST=unix:///buildkit/buildkitd.sock"}, "unix:///buildkit/buildkitd.sock", false},
