@@ -3,7 +3,6 @@ package acceptance
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"maps"
 	"net/http/httptest"
 	"os"
@@ -15,8 +14,8 @@ import (
 
 	"github.com/BurntSushi/toml"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"github.com/graft-cnb/graft/acceptance/internal/restorer"
 )
 
 // buildPlatform is a platform that runs each phase in a container: Docker's engine, a
@@ -176,29 +175,8 @@ func (b *appBuild) restore() {
 		analyzed["build-image"] = image
 	})
 	for _, image := range []platformImage{b.builder, b.run} {
-		dir := filepath.Join(b.kaniko, "cache/base", digest(b.t, image).String())
-		check(b.t, os.MkdirAll(dir, 0o755))
-		writeSparse(b.t, dir, image)
+		check(b.t, restorer.Restore(b.kaniko, image))
 	}
-}
-
-// writeSparse writes the layout of an image: manifest and configuration, no layer.
-func writeSparse(t *testing.T, dir string, image v1.Image) {
-	t.Helper()
-	path, err := layout.Write(dir, empty.Index)
-	check(t, err)
-	manifest, err := image.RawManifest()
-	check(t, err)
-	config, err := image.RawConfigFile()
-	check(t, err)
-	for _, blob := range [][]byte{manifest, config} {
-		hash, _ := sum(t, blob)
-		check(t, path.WriteBlob(hash, io.NopCloser(bytes.NewReader(blob))))
-	}
-	mediaType, err := image.MediaType()
-	check(t, err)
-	hash, size := sum(t, manifest)
-	check(t, path.AppendDescriptor(v1.Descriptor{MediaType: mediaType, Digest: hash, Size: size}))
 }
 
 // phase is the command that runs a phase in a container of its own, as platforms do:

@@ -28,12 +28,16 @@ large() {
 
 bases=$(cache_dir)/base
 mkdir -p "$bases"
+# Two at a time would measure each other, and want the same images in Docker.
+lock "$(cache_dir)/.bench.lock"
 arguments=()
 if [ "$(id -u)" = 0 ]; then
-	hack/setup.sh runc
+	hack/setup.sh runc dockerd docker
 	base=$(hack/base-image.sh)
 	arguments=(-base "$base" -some "$(large 10000 150000000)" -many "$(large 100000 1500000000)")
-	arguments+=(-buildkitd "$(hack/buildkitd.sh)" -buildctl "$(hack/buildctl.sh)" -work "$(cache_dir)")
+	builder=$(cache_dir)/bin/acceptance-builder
+	CGO_ENABLED=0 go build -o "$builder" ./acceptance/cmd/builder
+	arguments+=(-builder "$builder" -buildkitd "$(hack/buildkitd.sh)" -buildctl "$(hack/buildctl.sh)" -work "$(cache_dir)")
 else
 	say "the extender is not measured: only root can run a daemon"
 fi

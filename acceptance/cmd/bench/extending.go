@@ -17,6 +17,8 @@ import (
 // and a directory for what they make.
 type tools struct {
 	extender, buildkitd, buildctl string
+	// builder takes the extender's place in containers.
+	builder string
 	// base is a Debian, some the same with 10,000 files more, many with 100,000.
 	base, some, many string
 	work             string

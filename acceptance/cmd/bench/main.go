@@ -1,7 +1,7 @@
 // Command bench measures what the programs cost beside the work that they
 // cannot avoid, as ratios of medians, since machines differ and are noisy.
 //
-//	bench -programs bin [-only extender]
+//	bench -programs bin [-only container]
 package main
 
 import (
@@ -27,7 +27,8 @@ func main() {
 	flag.StringVar(&t.some, "some", "", "layout of the same with 10,000 files more")
 	flag.StringVar(&t.many, "many", "", "layout of the same with 100,000 files more")
 	flag.StringVar(&t.work, "work", "", "directory for what is made, on the disk of the images")
-	only := flag.String("only", "", "measure this program alone: detector, generator or extender")
+	flag.StringVar(&t.builder, "builder", "", "acceptance/cmd/builder, static; without it the extender is not measured in containers")
+	only := flag.String("only", "", "measure this alone: detector, generator, extender or container")
 	flag.Parse()
 	if err := run(*programs, *pairs, t, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -42,14 +43,15 @@ func run(programs string, pairs int, t tools, only string) error {
 	}
 	t.extender = extender
 	for _, bench := range []struct {
-		program string
-		run     func() error
+		what string
+		run  func() error
 	}{
 		{"detector", func() error { return benchDetector(programs, pairs) }},
 		{"generator", func() error { return benchGenerator(programs, pairs) }},
 		{"extender", func() error { return benchExtender(t) }},
+		{"container", func() error { return benchInPlace(t) }},
 	} {
-		if only != "" && only != bench.program {
+		if only != "" && only != bench.what {
 			continue
 		}
 		if err := bench.run(); err != nil {

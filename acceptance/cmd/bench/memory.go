@@ -12,9 +12,16 @@ import (
 )
 
 // peakMemory runs a command and returns the most memory that it and all its descendants
-// had at one time, in bytes: what they share counts once. It looks every few
-// milliseconds, so a shorter peak is missed.
+// had at one time, in bytes.
 func peakMemory(cmd *exec.Cmd) (int64, error) {
+	return peakMemoryOf(cmd, func() int { return cmd.Process.Pid })
+}
+
+// peakMemoryOf runs a command and returns the most memory that a process and all its
+// descendants had at one time, in bytes: what they share counts once. It looks every few
+// milliseconds, so a shorter peak is missed. The process may be none, with the number 0,
+// for a while.
+func peakMemoryOf(cmd *exec.Cmd, pid func() int) (int64, error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -31,7 +38,9 @@ func peakMemory(cmd *exec.Cmd) (int64, error) {
 			}
 			return peak, nil
 		case <-time.After(5 * time.Millisecond):
-			peak = max(peak, memoryOf(cmd.Process.Pid))
+			if n := pid(); n != 0 {
+				peak = max(peak, memoryOf(n))
+			}
 		}
 	}
 }

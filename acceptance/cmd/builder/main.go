@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // record is what a process knows of itself.
@@ -27,11 +28,12 @@ type record struct {
 	// Status are the fields of /proc/self/status that tell of privileges.
 	Status map[string]string
 	PID    int
+	// Started is when its first instructions ran.
+	Started time.Time
 }
 
 func main() {
-	fmt.Println("The builder takes over")
-	code, err := build()
+	code, err := build(time.Now())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "builder:", err)
 		code = 1
@@ -39,8 +41,8 @@ func main() {
 	os.Exit(code)
 }
 
-func build() (int, error) {
-	r := record{Args: os.Args, Environment: os.Environ(), UID: os.Getuid(), GID: os.Getgid(), PID: os.Getpid()}
+func build(started time.Time) (int, error) {
+	r := record{Started: started, Args: os.Args, Environment: os.Environ(), UID: os.Getuid(), GID: os.Getgid(), PID: os.Getpid()}
 	var err error
 	if r.Dir, err = os.Getwd(); err != nil {
 		return 0, err
