@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +35,7 @@ func benchExtender(t tools) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	w := &warm{tools: t, dir: dir, daemon: d}
-	for _, rows := range []func() error{w.prepare, w.speed, w.cached, w.memory, w.wire} {
+	for _, rows := range []func() error{w.prepare, w.speed, w.cached, w.memory, w.wire, w.preflight} {
 		if err := rows(); err != nil {
 			return err
 		}
@@ -172,6 +173,41 @@ func (w *warm) wire() (err error) {
 		return err
 	}
 	row("bytes from a daemon / bytes of added layers", "%5.2f  (want at most 1.05)", float64(m.received.Load())/float64(added))
+	return nil
+}
+
+// preflight measures how long it takes to say which engine would be used, and what a
+// daemon costs that does not answer.
+func (w *warm) preflight() (err error) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody answers
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, silent.Close()) }()
+	address := "tcp://" + silent.Addr().String()
+	for _, c := range []struct {
+		name, address, want string
+		code                int
+		args                []string
+	}{
+		{"extender -preflight, with the embedded engine", "", "less than 1", 0, []string{"-preflight"}},
+		{"extender -preflight, with a daemon that does not answer", address, "less than 1", 103, []string{"-preflight"}},
+		{"extender with a daemon that does not answer, until it is given up", address, "3 at most, and start", 103, nil},
+	} {
+		var times []time.Duration
+		for range 3 {
+			cmd := w.many.withExtender(c.address, w.state)()
+			cmd.Args = append(cmd.Args, c.args...)
+			start := time.Now()
+			out, _ := cmd.CombinedOutput() // its exit code says more than the error
+			times = append(times, time.Since(start))
+			if code := cmd.ProcessState.ExitCode(); code != c.code {
+				return fmt.Errorf("%s: exit code %d, wanted %d\n%s", cmd, code, c.code, out)
+			}
+		}
+		slices.Sort(times)
+		row(c.name, "%5.2f s (want %s)", times[1].Seconds(), c.want)
+	}
 	return nil
 }
 
