@@ -11,8 +11,8 @@ import (
 	"github.com/graft-cnb/graft/platform"
 )
 
-// caches are those that each image may take from and gives to. One that the embedded
-// engine does not know is bad usage; a remote engine knows for itself.
+// caches are those that each image may take from and gives to. One that an engine of our
+// own does not know is bad usage; a remote engine knows for itself.
 func caches(in platform.ExtenderInputs) (from, to map[dockerfile.Kind][]chain.Cache, err error) {
 	from, to = map[dockerfile.Kind][]chain.Cache{}, map[dockerfile.Kind][]chain.Cache{}
 	var takes, gives []string // the types that are known; none for any
@@ -40,7 +40,7 @@ func caches(in platform.ExtenderInputs) (from, to map[dockerfile.Kind][]chain.Ca
 func checkCaches(caches []chain.Cache, known []string) error {
 	for _, c := range caches {
 		if known != nil && !slices.Contains(known, c.Type) {
-			return fmt.Errorf("the embedded engine has no cache of type %q; it has %s (others need a BuildKit daemon that has them, and -buildkit)",
+			return fmt.Errorf("the extender's own engine has no cache of type %q; it has %s (others need a BuildKit daemon that has them, and -buildkit)",
 				c.Type, strings.Join(known, ", "))
 		}
 	}

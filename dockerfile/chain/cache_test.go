@@ -2,6 +2,7 @@ package chain_test
 
 import (
 	"context"
+	"crypto/x509"
 	"io"
 	"log"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/graft-cnb/graft/dockerfile"
@@ -42,14 +44,7 @@ func TestCacheOfARegistryThatFallsSilent(t *testing.T) {
 	}))
 	t.Cleanup(func() { close(ended); server.Close() })
 	cache := strings.TrimPrefix(server.URL, "http://") + "/cache"
-	from, err := chain.ParseCacheFrom([]string{cache})
-	if err != nil {
-		t.Fatal(err)
-	}
-	to, err := chain.ParseCacheTo([]string{cache})
-	if err != nil {
-		t.Fatal(err)
-	}
+	from, to := parsed(t, chain.ParseCacheFrom, cache), parsed(t, chain.ParseCacheTo, cache)
 	run := func(from, to []chain.Cache) *harness {
 		h := withEngine(t)
 		state := filepath.Join(t.TempDir(), "state")
@@ -89,4 +84,62 @@ func TestCacheOfARegistryThatFallsSilent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A cache in a registry that works with tokens, and whose certificate a private authority
+// has signed, like that of the service which gives the tokens: neither the engine nor this
+// process needs more than that authority, and the engine gets no more than tokens.
+func TestCacheInPrivateRegistryWithTokens(t *testing.T) {
+	need(t, os.Getenv("BUILDKIT_HOST") == "", "the embedded engine, and so no BUILDKIT_HOST: a daemon trusts whom it is told to")
+	r := &tokenRegistry{registry: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	server := httptest.NewTLSServer(r)
+	t.Cleanup(server.Close)
+	r.url = server.URL
+	cache := strings.TrimPrefix(server.URL, "https://") + "/cache"
+	base := asLayout(t, makeBase(t, baseOptions{}))
+	run := func(change func(h *harness)) extended {
+		h := withEngine(t)
+		state := filepath.Join(t.TempDir(), "state")
+		authority := []*x509.Certificate{server.Certificate()}
+		h.Engine = func(ctx context.Context) (chain.Engine, error) {
+			return engine.Open(ctx, "", engine.Options{StateDir: state, RegistryCA: authority})
+		}
+		h.RegistryCA = authority
+		h.Keychain = identity{authn.AuthConfig{Username: "user", Password: password}}
+		change(h)
+		got := apply(t, h, dockerfile.Application{
+			Kind: dockerfile.KindBuild, Base: base,
+			Steps: steps(t, dockerfile.KindBuild, from+"USER root\nRUN cat /proc/sys/kernel/random/uuid >/file\n"),
+		})
+		if len(h.warnings) > 0 {
+			t.Errorf("warnings %q", h.warnings)
+		}
+		assertNowhere(t, password, h, got)
+		return got
+	}
+	kind := dockerfile.KindBuild
+	first := run(func(h *harness) {
+		h.CacheTo = map[dockerfile.Kind][]chain.Cache{kind: parsed(t, chain.ParseCacheTo, cache)}
+	})
+	second := run(func(h *harness) {
+		h.CacheFrom = map[dockerfile.Kind][]chain.Cache{kind: parsed(t, chain.ParseCacheFrom, cache)}
+	})
+	if first.files["/file"] != second.files["/file"] || first.files["/file"].content == "" {
+		t.Errorf("the RUN gave %q and %q", first.files["/file"].content, second.files["/file"].content)
+	}
+	for _, agent := range r.agents {
+		if strings.Contains(agent, "buildkit") {
+			t.Errorf("the engine asked for a token itself: %s", agent)
+		}
+	}
+}
+
+// parsed is one cache.
+func parsed(t *testing.T, parse func([]string) ([]chain.Cache, error), value string) []chain.Cache {
+	t.Helper()
+	caches, err := parse([]string{value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return caches
 }
