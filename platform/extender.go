@@ -29,6 +29,8 @@ type ExtenderInputs struct {
 	Images []ExtendImage
 	// LayerCompression is the form of added layers: "uncompressed" or "gzip".
 	LayerCompression string
+	// RewriteTimestamps dates the files of added layers like the image.
+	RewriteTimestamps bool
 	// Secrets are what RUN --mount=type=secret may ask for, by id.
 	Secrets map[string][]byte
 	// SSH are agents that RUN --mount=type=ssh may use, as buildctl has them.
@@ -97,6 +99,7 @@ var extenderProgram = program{
 		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
 		{"cache-from", "CNB_CACHE_FROM", "", "`CACHE` to take from what another engine has made, as buildctl has it: type=registry,ref=REFERENCE, type=local,src=DIR, a REFERENCE alone, or what else a remote engine knows; can be given more than once (in the variable: one on each line); with both kinds build=CACHE or run=CACHE is for one of them; one that cannot be used draws a warning", 0, lines},
 		{"cache-to", "CNB_CACHE_TO", "", "`CACHE` to give to what this engine makes: type=registry,ref=REFERENCE, type=local,dest=DIR, type=inline (in the image itself, whose digest then differs from run to run), a REFERENCE alone, or what else a remote engine knows, with further options of buildctl's such as mode=max; can be given more than once (in the variable: one on each line); with both kinds build=CACHE or run=CACHE; one that cannot be written draws a warning", 0, lines},
+		{"rewrite-timestamps", "CNB_REWRITE_TIMESTAMPS", "", "date what is newer in the layers that are added to the time that the image carries, so that Dockerfiles that do the same each time give the same image in every cold run; costs a pass over these layers", 0, boolean},
 		{"secret", "CNB_SECRETS", "", "`SECRET` that a RUN --mount=type=secret,id=ID may read: id=ID,src=FILE or id=ID,env=VARIABLE; can be given more than once (in the variable: one on each line)", 0, lines},
 		{"ssh", "CNB_SSH", "", "`AGENT` that a RUN --mount=type=ssh may use: default (the one at SSH_AUTH_SOCK), ID=SOCKET, or ID=KEYFILE,KEYFILE for one with these keys; can be given more than once (in the variable: one on each line); keys are never part of the image or the cache", 0, lines},
 		{"registry-ca", "CNB_REGISTRY_CA", "", "`FILE` with certificates (PEM) of authorities that registries have theirs from, beside those that the system knows", 0, path},
@@ -156,6 +159,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Layers:             v.path("layers"),
 			Images:             extendImages(v),
 			LayerCompression:   v.oneOf("layer-compression", "uncompressed", "gzip"),
+			RewriteTimestamps:  v.bool("rewrite-timestamps"),
 			Secrets:            secrets(v, c.env),
 			SSH:                v.many["ssh"],
 			Proxy:              proxy(c.env),

@@ -93,6 +93,7 @@ func newApplier(in platform.ExtenderInputs, identity string, warnings *phase.War
 		CacheFrom:          from,
 		CacheTo:            to,
 		Epoch:              in.Epoch,
+		RewriteTimestamps:  in.RewriteTimestamps,
 		LayerCompression:   result.Compression(in.LayerCompression),
 		Find:               warnings.Find,
 		Warn:               warnings.Warnf,
