@@ -180,6 +180,7 @@ type built struct {
 	Groups      []int
 	Status      map[string]string
 	PID         int
+	Files       map[string]string
 }
 
 func (c *cell) built() built {

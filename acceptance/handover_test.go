@@ -64,6 +64,12 @@ func testHandover(t *testing.T, c *cell) {
 			t.Errorf("%s is %s", set, value)
 		}
 	}
+	for descriptor, file := range b.Files {
+		own := strings.HasPrefix(file, "anon_inode:") || strings.HasPrefix(file, "/sys/fs/cgroup/cpu") // Go's
+		if !own && !slices.Contains([]string{"0", "1", "2"}, descriptor) {
+			t.Errorf("the builder has %s open, as %s", file, descriptor)
+		}
+	}
 	checkEnvironment(t, b.Environment, map[string]string{
 		"GREETING": "a=b=c d", "WHICH": "of the extended image", "FROM_BASE": "yes", "PLATFORMS_OWN": "kept=as it is",
 		"HOME": "/home/renamed", "USER": "cnb", "PATH": "/bin",

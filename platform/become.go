@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/sys/capability"
 	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
 )
 
 // Identity is the build user as its processes know it.
@@ -73,6 +74,11 @@ func (id Identity) Exec(program string, env []string) error {
 	}
 	if err := os.Chdir("/"); err != nil {
 		return err
+	}
+	// An engine may have become the parent of orphans. The program would inherit that, and
+	// is not prepared to.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("leaving orphans to others: %w", err)
 	}
 	if err := syscall.Exec(program, []string{program}, env); err != nil {
 		return fmt.Errorf("executing %s as %s: %w", program, id, err)

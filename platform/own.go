@@ -17,6 +17,9 @@ func (u BuildUser) Own(dir string) error {
 	if err != nil {
 		return err
 	}
+	if dir == "/" {
+		return errors.New("it is the root directory, which is nobody's to give away")
+	}
 	type inode struct{ dev, ino uint64 }
 	names := map[inode]int{}
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {

@@ -28,6 +28,8 @@ type record struct {
 	// Status are the fields of /proc/self/status that tell of privileges.
 	Status map[string]string
 	PID    int
+	// Files is what is open, by descriptor.
+	Files map[string]string
 	// Started is when its first instructions ran.
 	Started time.Time
 }
@@ -51,6 +53,9 @@ func build(started time.Time) (int, error) {
 		return 0, err
 	}
 	if r.Status, err = status(); err != nil {
+		return 0, err
+	}
+	if r.Files, err = files(); err != nil {
 		return 0, err
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
@@ -83,6 +88,19 @@ func status() (map[string]string, error) {
 		}
 	}
 	return fields, lines.Err()
+}
+
+// files lists what is open, but for the directory that tells.
+func files() (map[string]string, error) {
+	const dir = "/proc/self/fd"
+	entries, err := os.ReadDir(dir)
+	open := map[string]string{}
+	for _, entry := range entries {
+		if to, err := os.Readlink(filepath.Join(dir, entry.Name())); err == nil {
+			open[entry.Name()] = to
+		}
+	}
+	return open, err
 }
 
 // run runs a script and returns its exit code. A signal goes on to it.
