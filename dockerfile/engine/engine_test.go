@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -127,9 +128,14 @@ func TestBuildKitLogsToTheHook(t *testing.T) {
 	if len(lines) == 0 || !strings.HasPrefix(lines[len(lines)-1], "DEBUG buildkit: ") || !strings.Contains(lines[len(lines)-1], "beware") {
 		t.Errorf("the hook got %q", lines)
 	}
+	log.Print("a word of net/http")
+	if len(lines) == 0 || !strings.HasPrefix(lines[len(lines)-1], "DEBUG buildkit: a word of net/http") {
+		t.Errorf("the hook got %q", lines)
+	}
 	heard := len(lines)
 	silent := open(nil)
 	logrus.Error("not to be heard")
+	log.Print("nor this")
 	if len(lines) != heard || elsewhere.Len() > 0 || silent.Len() > 0 {
 		t.Errorf("without a hook the log went to %q, %q and %q", lines[heard:], elsewhere, silent)
 	}

@@ -1,10 +1,13 @@
 // Package logs takes the log that BuildKit and containerd write through logrus's
-// standard logger, and hands it to a function. It never writes to a stream.
+// standard logger, and net/http through Go's, and hands it to a function. It never writes
+// to a stream.
 package logs
 
 import (
 	"io"
+	"log"
 	"log/slog"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 )
@@ -20,9 +23,11 @@ func (f Func) Write(level slog.Level, message string) {
 }
 
 // Capture sends whatever the libraries log to f, at debug level, since none of it
-// is meant for someone who extends an image; nil silences them. The logger
-// is a global of the libraries: the last call in a process counts.
+// is meant for someone who extends an image; nil silences them. The loggers
+// are globals of the libraries: the last call in a process counts.
 func Capture(f Func) {
+	log.SetFlags(0)
+	log.SetOutput(lines(f))
 	logger := logrus.StandardLogger()
 	logger.SetOutput(io.Discard)
 	if f == nil {
@@ -34,6 +39,14 @@ func Capture(f Func) {
 	hooks.Add(forward{to: f, format: &logrus.TextFormatter{DisableColors: true, DisableTimestamp: true}})
 	logger.ReplaceHooks(hooks)
 	logger.SetLevel(logrus.DebugLevel)
+}
+
+// lines is what Go's own logger writes to, a message at a time.
+type lines Func
+
+func (l lines) Write(p []byte) (int, error) {
+	Func(l).Write(slog.LevelDebug, "buildkit: "+strings.TrimRight(string(p), "\n"))
+	return len(p), nil
 }
 
 // forward is the hook that logrus calls for each entry.
