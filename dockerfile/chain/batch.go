@@ -155,6 +155,7 @@ func (b *batch) solveIn(ctx context.Context, engine Engine, pending []*run) erro
 	about := dockerfile.AppliedEngine{Description: engine.Description(), Isolation: engine.Isolation()}
 	err = b.each(ctx, pending, func(ctx context.Context, n int) error {
 		pending[n].store = storing(engine)
+		pending[n].keepTimes(engine)
 		return pending[n].solve(ctx, about, client, show)
 	})
 	if err != nil {

@@ -34,6 +34,16 @@ func (r *run) fastForward(ctx context.Context, engine Engine) error {
 	return nil
 }
 
+// keepTimes has the files of added layers keep their times where an engine brings the
+// layers to the root directory by itself: it knows only those that it made.
+func (r *run) keepTimes(engine Engine) {
+	r.keepsTimes = false
+	if _, ok := engine.(fastForwarder); ok && r.app.Root != "" && r.RewriteTimestamps {
+		r.keepsTimes = true
+		r.log(r.Warn, "The files of added layers keep their times: %s, where they are made, is the result", r.app.Root)
+	}
+}
+
 // root is the root directory that the added layers are still to be applied to.
 func (r *run) root() result.Root {
 	if r.onRoot {

@@ -103,3 +103,29 @@ func TestNothingToBringToTheRoot(t *testing.T) {
 		t.Errorf("the root holds %v (%v), the environment is %q", entries, err, e.applied.Env)
 	}
 }
+
+// An engine that brings the root directory forward by itself knows only the layers that it
+// made: with other times in them they would be others.
+func TestRootKeepsTheTimesOfFiles(t *testing.T) {
+	h := withEngine(t)
+	open, used := h.Engine, &rootEngine{}
+	h.Engine = func(ctx context.Context) (chain.Engine, error) {
+		e, err := open(ctx)
+		used.Engine = e
+		return used, err
+	}
+	h.RewriteTimestamps = true
+	app := rootApplication(t, t.TempDir())
+	kept := apply(t, h, app)
+	if !strings.Contains(strings.Join(h.warnings, "\n"), "keep their times") {
+		t.Errorf("warnings %q", h.warnings)
+	}
+	app.Root, h.RewriteTimestamps = "", false
+	if plain := apply(t, h, app); plain.applied.Manifest != kept.applied.Manifest {
+		t.Error("the times of files were changed")
+	}
+	h.RewriteTimestamps = true
+	if rewritten := apply(t, h, app); rewritten.applied.Manifest == kept.applied.Manifest {
+		t.Error("without a root, the times of files were not changed")
+	}
+}

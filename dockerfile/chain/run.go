@@ -29,6 +29,8 @@ type run struct {
 	record *record
 	// failed tells that the error of the batch is of this run.
 	failed bool
+	// keepsTimes tells that RewriteTimestamps does not count.
+	keepsTimes bool
 	// solved tells that there are the added layers; attempts counts the engines.
 	solved   bool
 	attempts int

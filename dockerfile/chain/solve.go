@@ -150,7 +150,7 @@ func (r *run) solveOpt(in *receiver) (_ *client.SolveOpt, done func(), err error
 		string(exptypes.OptKeyLayerCompression): string(compression),
 		string(exptypes.OptKeyOCITypes):         "true",
 	}
-	if r.RewriteTimestamps {
+	if r.RewriteTimestamps && !r.keepsTimes {
 		attrs[string(exptypes.OptKeySourceDateEpoch)] = strconv.FormatInt(r.epoch.Unix(), 10)
 		attrs[string(exptypes.OptKeyRewriteTimestamp)] = "true"
 	}
