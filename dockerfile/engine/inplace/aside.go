@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	continuity "github.com/containerd/continuity/fs"
 	"golang.org/x/sys/unix"
@@ -81,5 +83,22 @@ func move(from, to string, info fs.FileInfo) error {
 	if err := continuity.CopyDir(to, from, continuity.WithAllowXAttrErrors()); err != nil {
 		return err
 	}
+	if err := copyTimes(from, to); err != nil {
+		return err
+	}
 	return os.RemoveAll(from)
+}
+
+// copyTimes gives directories their times once all is in them.
+func copyTimes(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return os.Chtimes(filepath.Join(to, strings.TrimPrefix(path, from)), time.Time{}, info.ModTime())
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
@@ -132,7 +133,7 @@ func (g *graph) exec(dgst digest.Digest, op *pb.ExecOp, inputs []output) error {
 			err = g.rootOf(dgst, m, inputs)
 		case m.MountType == pb.MountType_SSH:
 			err = errors.New("RUN --mount=type=ssh cannot be done in place: the agent's socket would be open to every process in the container; use an engine that isolates, or a secret")
-		case m.MountType == pb.MountType_BIND && m.Readonly:
+		case m.MountType == pb.MountType_BIND && m.Readonly && !isHeredoc(m):
 			err = fmt.Errorf("RUN --mount=type=bind,target=%s is read-only, and in place nothing can keep a command from writing there: add rw to the mount (what is written is thrown away), or use COPY", m.Dest)
 		case m.Input >= 0 && int(m.Input) < len(inputs) && g.states[inputs[m.Input]]:
 			err = errNotLinear
@@ -143,6 +144,14 @@ func (g *graph) exec(dgst digest.Digest, op *pb.ExecOp, inputs []output) error {
 	}
 	return nil
 }
+
+// heredocs is where the scripts of a RUN are that are written in its Dockerfile and name
+// their interpreter.
+const heredocs = "/dev/pipes"
+
+// isHeredoc tells whether a mount holds such scripts. The Dockerfile does not ask for
+// that mount: nobody writes there.
+func isHeredoc(m *pb.Mount) bool { return path.Clean(m.Dest) == heredocs }
 
 // rootOf follows a RUN's root filesystem.
 func (g *graph) rootOf(dgst digest.Digest, m *pb.Mount, inputs []output) error {

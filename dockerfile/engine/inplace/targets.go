@@ -98,7 +98,11 @@ func (t *targets) source(ctx context.Context, m bkexecutor.Mount) (string, error
 	case "tmpfs":
 		return t.tmpfs()
 	case "bind", "rbind":
-		return selected(mounts[0], m.Selector)
+		source, err := selected(mounts[0], m.Selector)
+		if err == nil && m.Readonly {
+			return t.copied(source)
+		}
+		return source, err
 	}
 	return "", fmt.Errorf("a mount of type %s cannot be made in place", mounts[0].Type)
 }
@@ -109,6 +113,27 @@ func selected(m mount.Mount, selector string) (string, error) {
 		return m.Source, nil
 	}
 	return continuity.RootPath(m.Source, selector)
+}
+
+// copied is a copy of a directory that is not to be changed: nothing else keeps a command
+// from that.
+func (t *targets) copied(source string) (string, error) {
+	dir, err := os.MkdirTemp(tmpDir(t.state), "copy-")
+	if err != nil {
+		return "", err
+	}
+	t.tmp = append(t.tmp, dir)
+	info, err := os.Stat(source)
+	if err != nil {
+		return "", err
+	}
+	to := filepath.Join(dir, "it")
+	if info.IsDir() {
+		err = continuity.CopyDir(to, source)
+	} else {
+		err = continuity.CopyFile(to, source)
+	}
+	return to, errors.Join(err, os.Chmod(dir, 0o711))
 }
 
 // tmpfs is an empty directory that everybody may write to.

@@ -57,11 +57,7 @@ func (w *localWorker) ResolveOp(v solver.Vertex, _ frontend.FrontendLLBBridge, s
 	case *pb.Op_Exec:
 		return w.newExecOp(v, kind, op.Platform, sm)
 	case *pb.Op_File:
-		inner, err := ops.NewFileOp(v, kind, w.manager, w.ParallelismSem, w)
-		if err != nil {
-			return nil, err
-		}
-		return &changingOp{inner}, nil
+		return w.newFileOp(v, kind)
 	}
 	return nil, errNotLinear
 }
