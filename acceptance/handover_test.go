@@ -3,6 +3,7 @@ package acceptance
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -299,5 +300,44 @@ func TestHandoverTogether(t *testing.T) {
 		if got, want := cells[n].content("/made"), fmt.Sprintf("made by %d\n", n); got != want {
 			t.Errorf("container %d holds %q, wanted %q", n, got, want)
 		}
+	}
+}
+
+// The container's root filesystem becomes that of the extended image, whatever the
+// Dockerfiles do: deletions, directories that are made anew, links of both kinds, owners
+// and modes, kinds of files that change, and a program that runs meanwhile.
+func TestHandoverMakesTheExtendedImage(t *testing.T) {
+	base := smallBase(t, nil)
+	for name, open := range map[string]func(t *testing.T) engine{
+		"buildkitd": buildkitd, "in place": func(*testing.T) engine { return engine{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCell(t, base, open(t))
+			c.extension("build", "USER root",
+				"RUN rm -rf /data/old && mkdir /data/old && echo new >/data/old/new",
+				"RUN mkdir -p /d/sub/deep /swap/in; echo a >/d/a; ln /d/a /d/b; ln -s a /d/s; chown 5:6 /d/b; chmod 4755 /d/a",
+				"RUN rm -r /d/sub; echo file >/d/sub; mv /d/s /d/t; ln /d/b /data/c; rm /bin/tr; ln -s busybox /bin/another",
+				"RUN cp /bin/busybox /bin/new; mv /bin/new /bin/busybox; rm -r /swap; ln -s d /swap",
+				"RUN echo through >/swap/through; mkdir -m 2770 /swap/dir; chown 7:8 /swap/dir; rm /d/a; chmod 700 /home",
+				"COPY --chown=3:4 --chmod=640 . /copied/here/",
+				"WORKDIR /made/by/workdir", "USER 1001:1000")
+			c.write("/workspace/file", "of the application")
+			c.write("/workspace/dir/other", "of the application")
+			if o := c.extend("build", "-output", "oci:/kaniko/whole"); o.code != 0 {
+				t.Fatal(o)
+			}
+			c.built()
+			want, got := fileTree(t, unpack(t, openLayout(t, c.inside("/kaniko/whole")))), fileTree(t, c.root)
+			if want["swap"] == "" || want["copied/here/dir/other"] == "" || want["bin/tr"] != "" {
+				t.Fatalf("the image is not what the Dockerfile says: %v", want)
+			}
+			for _, tree := range []map[string]string{want, got} {
+				maps.DeleteFunc(tree, func(name string, _ string) bool {
+					top, _, _ := strings.Cut(name, "/")
+					return c.shared["/"+top] != "" || slices.Contains([]string{".dockerenv", ".graft-root", "cnb", "dev", "proc", "run", "sys"}, top)
+				})
+			}
+			compareTrees(t, "the extended image", want, "the container", got)
+		})
 	}
 }
