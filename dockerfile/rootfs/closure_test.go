@@ -17,38 +17,74 @@ import (
 // and content, whatever was done to it.
 func TestLayerOfRandomChangesMakesTheTree(t *testing.T) {
 	needRoot(t)
-	rounds := 60
+	manySeeds(t, func(t *testing.T, m *mess) {
+		m.root = filepath.Join(t.TempDir(), "tree")
+		check(t, os.Mkdir(m.root, 0o755))
+		for range 60 {
+			m.change(t)
+		}
+		checkClosure(t, m)
+	})
+}
+
+// The same on an overlay, as the root of a container is: what is changed there is copied
+// up first, names of one file come apart, and directories cannot be renamed.
+func TestLayerOfRandomChangesMakesTheOverlay(t *testing.T) {
+	needRoot(t)
+	if !inMountNamespace(t) {
+		return
+	}
+	manySeeds(t, func(t *testing.T, m *mess) {
+		dir := t.TempDir()
+		for _, name := range []string{"lower", "upper", "work", "root"} {
+			check(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+		}
+		m.root = filepath.Join(dir, "lower")
+		for range 60 {
+			m.change(t)
+		}
+		m.root = filepath.Join(dir, "root")
+		options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)
+		check(t, unix.Mount("overlay", m.root, "overlay", 0, options))
+		defer func() { check(t, unix.Unmount(m.root, 0)) }()
+		checkClosure(t, m)
+	})
+}
+
+// manySeeds runs a test with random changes, each time others.
+func manySeeds(t *testing.T, test func(t *testing.T, m *mess)) {
+	rounds := 40
 	if testing.Short() {
 		rounds = 10
 	}
-	for round := range rounds {
+	for range rounds {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			dir := t.TempDir()
-			tree, before := filepath.Join(dir, "tree"), filepath.Join(dir, "before")
-			check(t, os.Mkdir(tree, 0o755))
-			m := &mess{root: tree, random: rand.New(rand.NewPCG(seed, uint64(round)))}
-			for range 60 {
-				m.change(t)
-			}
-			copyTree(t, tree, before)
-			index := walk(t, tree)
-			for range 1 + m.random.IntN(40) {
-				m.change(t)
-			}
-			layer, names := layerOf(t, tree, index)
-			check(t, apply(before, layer))
-
-			inLayer := map[string]bool{}
-			for _, name := range names {
-				inLayer[strings.TrimSuffix(name, "/")] = true
-			}
-			dated := func(name string) bool { return inLayer[name] }
-			sameState(t, state(t, tree, dated), state(t, before, dated))
-			if t.Failed() {
-				t.Logf("the layer holds %q", names)
-			}
+			test(t, &mess{random: rand.New(rand.NewPCG(seed, 0))})
 		})
+	}
+}
+
+// checkClosure changes a tree, and applies the layer of that onto a copy of what it was.
+func checkClosure(t *testing.T, m *mess) {
+	t.Helper()
+	before := filepath.Join(t.TempDir(), "before")
+	copyTree(t, m.root, before)
+	index := walk(t, m.root)
+	for range 1 + m.random.IntN(40) {
+		m.change(t)
+	}
+	layer, names := layerOf(t, m.root, index)
+	check(t, apply(before, layer))
+
+	inLayer := map[string]bool{}
+	for _, name := range names {
+		inLayer[strings.TrimSuffix(name, "/")] = true
+	}
+	dated := func(name string) bool { return inLayer[name] }
+	sameState(t, state(t, m.root, dated), state(t, before, dated))
+	if t.Failed() {
+		t.Logf("the layer holds %q", names)
 	}
 }
 
