@@ -3,10 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"slices"
 
@@ -29,6 +31,7 @@ func main() {
 }
 
 func extend(ctx context.Context, in platform.ExtenderInputs) error {
+	quietLibraries(in.Log)
 	if in.Preflight {
 		return preflight(ctx, in)
 	}
@@ -158,4 +161,18 @@ func openProgress(in platform.ExtenderInputs) (chain.Progress, func() error, err
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// quietLibraries sends to the debug log what HTTP libraries write to Go's standard logger,
+// such as that a connection was cut: it would come between the extender's own lines.
+func quietLibraries(to *platform.Log) {
+	log.SetFlags(0)
+	log.SetOutput(debugLines{to})
+}
+
+type debugLines struct{ to *platform.Log }
+
+func (d debugLines) Write(line []byte) (int, error) {
+	d.to.Debugf("%s", bytes.TrimSuffix(line, []byte("\n")))
+	return len(line), nil
 }
