@@ -75,6 +75,35 @@ func TestPoisonedStateDirectory(t *testing.T) {
 	}
 }
 
+// A manifest or a configuration that is not what it was would fail every build on its
+// image: it is found out before.
+func TestPoisonedBlob(t *testing.T) {
+	e := embeddedIn(t, t.TempDir())
+	s := newScene(t, "run", "oci:"+smallBase(t, nil), e)
+	s.step("one", "RUN touch /tmp/x", "USER 7")
+	s.succeed()
+	blobs, err := filepath.Glob(filepath.Join(e.state, "runc-*", "content/blobs/sha256/*"))
+	check(t, err)
+	poisoned := 0
+	for _, blob := range blobs {
+		info, err := os.Stat(blob)
+		check(t, err)
+		if info.Size() < 1<<16 {
+			check(t, os.WriteFile(blob, bytes.Repeat([]byte("x"), int(info.Size())), 0o600))
+			poisoned++
+		}
+	}
+	if poisoned == 0 {
+		t.Fatalf("there is no small blob among %q", blobs)
+	}
+	if o := s.succeed(); !strings.Contains(o.stderr, "it holds something else than its name says") {
+		t.Errorf("no warning: %v", o)
+	}
+	if o := s.succeed(); !strings.Contains(o.stdout, "CACHED") || o.stderr != "" {
+		t.Errorf("the new cache is not used: %v", o)
+	}
+}
+
 // A disk that is full is a failure that is told, and leaves a state directory that the
 // next run can use.
 func TestDiskFull(t *testing.T) {

@@ -34,7 +34,22 @@ func reviveState(state string, say *messenger) error {
 		return fmt.Errorf("looking for the cache: %w", err)
 	}
 	return damage.Revive(state, files, func() error { return dropCache(state) },
-		func(warning string) { say.log(slog.LevelWarn, warning) })
+		func(warning string) { say.log(slog.LevelWarn, warning) },
+		func() error { return checkBlobs(state) })
+}
+
+// checkBlobs looks whether what BuildKit has read of base images is still that.
+func checkBlobs(state string) error {
+	dirs, err := filepath.Glob(filepath.Join(state, workerPrefix+"*", "content", "blobs", "sha256"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := damage.Blobs(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropCache removes the cache from a state directory.

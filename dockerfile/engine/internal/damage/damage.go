@@ -22,9 +22,16 @@ func mark(state string) string { return filepath.Join(state, "in-use") }
 // Revive gives the cache in a state directory up if it is damaged, with a warning, and
 // marks the directory as used. databases are the files that records are kept in; drop
 // removes the cache. An engine that did not end in order calls for a thorough look.
-func Revive(state string, databases []string, drop func() error, warn func(string)) error {
+// Further checks say what else can be wrong with what the records are of.
+func Revive(state string, databases []string, drop func() error, warn func(string), further ...func() error) error {
 	_, err := os.Stat(mark(state))
-	if problem := find(databases, err == nil); problem != nil {
+	problem := find(databases, err == nil)
+	for _, check := range further {
+		if problem == nil {
+			problem = check()
+		}
+	}
+	if problem != nil {
 		warn(fmt.Sprintf("the cache in the state directory %s is damaged (%v); starting with an empty one", state, problem))
 		if err := drop(); err != nil {
 			return fmt.Errorf("removing the damaged cache: %w; remove the state directory %s", err, state)
