@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -21,13 +22,17 @@ func faultsInContainers(t *testing.T, p *buildPlatform, e containerEngine) {
 	tests := map[string]func(*testing.T, *appBuild){
 		"a RUN that fails":         runThatFails,
 		"a RUN that leaves daemon": runThatLeavesDaemons,
+		"a RUN that is killed":     runThatIsKilled,
 		"a RUN that destroys":      runThatDestroys,
+		"a RUN without a builder":  runThatRemovesTheBuilder,
+		"a RUN that looks around":  runThatLooksAround,
 		"told to end":              toldToEnd,
 		"killed":                   killedInContainer,
 		"a disk that is full":      fullResult,
 	}
 	if e.ownCache {
 		tests["a damaged cache"] = damagedCache
+		tests["a poisoned cache"] = poisonedCache
 		tests["a cache that is full"] = fullCache
 	}
 	for name, test := range tests {
@@ -42,12 +47,14 @@ func faultsInContainers(t *testing.T, p *buildPlatform, e containerEngine) {
 	}
 }
 
-// step generates what an extension with these lines after FROM would, for the run image,
+// step generates what an extension with these lines after FROM would, for either image,
 // in place of detector and generator.
 func (b *appBuild) step(lines ...string) {
 	b.t.Helper()
-	b.write("layers/generated/one/run.Dockerfile", "ARG base_image\nFROM ${base_image}\nUSER 0:0\n"+
-		strings.Join(lines, "\n")+"\nUSER 1001:1000\n")
+	for _, kind := range []string{"build", "run"} {
+		b.write("layers/generated/one/"+kind+".Dockerfile", "ARG base_image\nFROM ${base_image}\nUSER 0:0\n"+
+			strings.Join(lines, "\n")+"\nUSER 1001:1000\n")
+	}
 	b.write("layers/group.toml", "[[group-extensions]]\nid = \"one\"\nversion = \"1\"\napi = \"0.10\"\n")
 	b.giveToBuilder("layers")
 	b.restore()
@@ -129,6 +136,33 @@ func runThatLeavesDaemons(t *testing.T, b *appBuild) {
 	}
 }
 
+func runThatIsKilled(t *testing.T, b *appBuild) {
+	b.step("RUN sh -c 'kill -9 $$'")
+	b.fail(b.extender("run"), 102, "run.Dockerfile:4", "exit code 137")
+}
+
+// Of the credentials that the extender has a RUN sees nothing, and nothing of them stays.
+func runThatLooksAround(t *testing.T, b *appBuild) {
+	b.step("RUN (env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline) >/srv/seen 2>/dev/null; true")
+	checkNoSecret(t, "what a RUN has seen", []byte(b.extendRun()["srv/seen"]))
+	for _, dir := range []string{b.path("layers"), b.kaniko} {
+		check(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			checkNoSecret(t, path, content)
+			return err
+		}))
+	}
+}
+
+// Without a builder there is nothing to hand over to.
+func runThatRemovesTheBuilder(t *testing.T, b *appBuild) {
+	b.step("RUN rm -rf /cnb/lifecycle")
+	b.fail(b.extender("build"), 102, "handing over to the builder", "/cnb/lifecycle/builder")
+}
+
 // A RUN may take away what the extender itself lives on.
 func runThatDestroys(t *testing.T, b *appBuild) {
 	b.step("RUN rm -rf /cnb/lifecycle /etc/passwd /etc/group /etc/ssl", "RUN echo still >/srv/there")
@@ -184,8 +218,24 @@ func killedInContainer(t *testing.T, b *appBuild) {
 
 // A cache of which every file is cut short is no obstacle.
 func damagedCache(t *testing.T, b *appBuild) {
+	spoilCache(t, b, func(path string, size int64) error { return os.Truncate(path, size/2) })
+}
+
+// Nor is one whose blobs hold something else: what is in the image then is what the
+// Dockerfile says.
+func poisonedCache(t *testing.T, b *appBuild) {
+	spoilCache(t, b, func(path string, size int64) error {
+		if !strings.Contains(path, "/blobs/") {
+			return nil
+		}
+		return os.WriteFile(path, bytes.Repeat([]byte("x"), int(size)), 0o600)
+	})
+}
+
+func spoilCache(t *testing.T, b *appBuild, spoil func(path string, size int64) error) {
 	b.step("RUN echo one >/srv/one")
 	b.extendRun()
+	spoilt := 0
 	check(t, filepath.WalkDir(filepath.Join(b.kaniko, "cache/graft"), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
@@ -194,10 +244,14 @@ func damagedCache(t *testing.T, b *appBuild) {
 		if err != nil {
 			return err
 		}
-		return os.Truncate(path, info.Size()/2)
+		spoilt++
+		return spoil(path, info.Size())
 	}))
+	if spoilt == 0 {
+		t.Error("there is no cache to spoil")
+	}
 	if files := b.extendRun(); files["srv/one"] != "one\n" {
-		t.Errorf("with a damaged cache the image holds %q", files)
+		t.Errorf("with a cache that was spoilt the image holds %q", files)
 	}
 }
 

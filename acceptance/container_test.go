@@ -47,6 +47,9 @@ func TestInContainers(t *testing.T) {
 	for _, e := range containerEngines(t) {
 		t.Run(e.name, func(t *testing.T) {
 			t.Run("phases", func(t *testing.T) { phasesInContainers(t, p, e) })
+			if e.name == "inplace" {
+				t.Run("refusals", func(t *testing.T) { refusalsInContainers(t, p, e) })
+			}
 			t.Run("faults", func(t *testing.T) { faultsInContainers(t, p, e) })
 		})
 	}
@@ -83,6 +86,30 @@ func phasesInContainers(t *testing.T, p *buildPlatform, e containerEngine) {
 	for name, b := range map[string]*appBuild{"one": one, "other": other} {
 		checkBuilder(t, b)
 		checkApp(t, "run", b.start(b.export("app-"+name+"-"+e.name)))
+	}
+}
+
+// In place is refused before anything runs where it cannot be, with the reason.
+func refusalsInContainers(t *testing.T, p *buildPlatform, e containerEngine) {
+	for name, c := range map[string]struct {
+		options []string
+		lines   []string
+		says    string
+	}{
+		"read-only root": {[]string{"--read-only"}, []string{"RUN true"}, "read-only root"},
+		"not root":       {[]string{"--user", "1001:1000"}, []string{"RUN true"}, "start the container as root"},
+		"another image":  {nil, []string{"COPY --from=" + p.builder.reference + " /etc/passwd /srv/"}, "is not the base image"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := p.newBuild(t, e)
+			b.options = slices.Concat(b.options, c.options)
+			b.step(c.lines...)
+			o := finish(t, b.extender("run"))
+			if o.code != 102 && o.code != 103 || !strings.Contains(o.stderr, c.says) {
+				t.Errorf("wanted exit code 102 or 103 and %q: %v", c.says, o)
+			}
+			b.noResult()
+		})
 	}
 }
 
