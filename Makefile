@@ -5,8 +5,9 @@
 #   BUILDKIT=address   demo: extend with this buildkitd, not the embedded engine
 #   PROGRESS=plain     demo: tty, plain or quiet
 #   DEBIAN_SUITE=name  the Debian release of the base image that is made here
-#   GRAFT_CACHE=dir    where the base image, buildkitd, the demo and its engine's
-#                      cache are kept
+#   GRAFT_CACHE=dir    where base images, BuildKit's programs, the demo and its
+#                      engine's cache are kept; the benchmarks work there, too,
+#                      with some 10 GB
 #                      (root: /var/cache/graft, others: ~/.cache/graft)
 #   ARCHITECTURES=list release: for which architectures (amd64 arm64)
 #   REQUIRE=1          test: what cannot be tested here fails instead of being
