@@ -34,10 +34,14 @@ arguments=()
 if [ "$(id -u)" = 0 ]; then
 	hack/setup.sh runc dockerd docker
 	base=$(hack/base-image.sh)
-	arguments=(-base "$base" -some "$(large 10000 150000000)" -many "$(large 100000 1500000000)")
+	some=$(large 10000 150000000)
+	many=$(large 100000 1500000000)
+	daemon=$(hack/buildkitd.sh)
+	client=$(hack/buildctl.sh)
 	builder=$(cache_dir)/bin/acceptance-builder
 	CGO_ENABLED=0 go build -o "$builder" ./acceptance/cmd/builder
-	arguments+=(-builder "$builder" -buildkitd "$(hack/buildkitd.sh)" -buildctl "$(hack/buildctl.sh)" -work "$(cache_dir)")
+	arguments=(-base "$base" -some "$some" -many "$many" -buildkitd "$daemon" -buildctl "$client"
+		-builder "$builder" -work "$(cache_dir)")
 else
 	say "the extender is not measured: only root can run a daemon"
 fi
