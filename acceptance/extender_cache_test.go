@@ -210,13 +210,22 @@ func TestCacheWhoseLayersAreGone(t *testing.T) {
 			}
 			return layers[request.URL.Path]
 		})
-		s, o := run("-cache-from", r.host+"/cache")
-		if files := s.files(openLayout(t, base)); files["one"] == "" || files["two"] == "" {
-			t.Errorf("the files are %v", files)
+		check := func(s *scene, o outcome) {
+			t.Helper()
+			if files := s.files(openLayout(t, base)); files["one"] == "" || files["two"] == "" {
+				t.Errorf("the files are %v", files)
+			}
+			if !strings.Contains(o.stderr, "building without") {
+				t.Errorf("there is no warning: %v", o)
+			}
 		}
-		if !strings.Contains(o.stderr, "building without") {
-			t.Errorf("there is no warning: %v", o)
-		}
+		check(run("-cache-from", r.host+"/cache"))
+
+		// Needed by a RUN that is not in the cache, and not only in the result.
+		s := cacheScene(t, base, start(t))
+		s.env["CNB_REGISTRY_AUTH"] = fmt.Sprintf(`{%q: %q}`, r.host, basicAuth())
+		s.step("three", "USER root", "RUN cat /one /two >/three", "USER 9")
+		check(s, s.succeed("-cache-from", r.host+"/cache"))
 	})
 }
 

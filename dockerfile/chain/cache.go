@@ -15,10 +15,10 @@ import (
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/base"
 )
 
@@ -160,13 +160,14 @@ func (i *imports) name(id string) string {
 }
 
 // mayHaveFailed tells whether a build that failed might succeed without the caches: one
-// was read, and neither a command nor a Dockerfile is to blame.
+// was read, and it was the engine that failed, and no command. (What is wrong with a
+// Dockerfile is found out on this side.)
 func (i *imports) mayHaveFailed(err error) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	var exit *gwpb.ExitError
-	var known *dockerfile.Error
-	return i.read && !errors.As(err, &exit) && !errors.As(err, &known)
+	_, ofEngine := grpcerrors.AsGRPCStatus(err)
+	return i.read && ofEngine && !errors.As(err, &exit)
 }
 
 // inlined are the caches that are a part of the image itself, and the others.
