@@ -170,6 +170,22 @@ func TestHandoverWithoutLayers(t *testing.T) {
 	checkEnvironment(t, b.Environment, map[string]string{"ONLY": "this", "HOME": "/"}, "USER")
 }
 
+// A container that lacks the right to narrow what its programs may ever have (the bounding
+// set) still hands over, and the builder has no capability.
+func TestHandoverWithFewCapabilities(t *testing.T) {
+	c := newCell(t, smallBase(t, nil), engine{})
+	c.capabilities = []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID"}
+	c.extension("build", "ENV ONLY=this")
+	if o := c.extend("build"); o.code != 0 {
+		t.Fatal(o)
+	}
+	for set, value := range c.built().Status {
+		if strings.HasPrefix(set, "Cap") && set != "CapBnd" && strings.Trim(value, "0") != "" {
+			t.Errorf("%s is %s", set, value)
+		}
+	}
+}
+
 // With an output, the image is written there, too.
 func TestHandoverWithOutput(t *testing.T) {
 	c := newCell(t, smallBase(t, nil), buildkitd(t))

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -269,6 +270,31 @@ func TestApplyKeepsOffMounts(t *testing.T) {
 	check(t, err)
 	if got != "old" {
 		t.Errorf("in the mount, and beside it: %q", got)
+	}
+}
+
+// Where no devices can be made, a layer is applied without them, and says so.
+func TestApplyWithoutDevices(t *testing.T) {
+	needRoot(t)
+	root := []syscall.SysProcIDMap{{Size: 1}}
+	if !again(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: root, GidMappings: root}) {
+		return
+	}
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"taken": "old"})
+	layer := tarOf(t, tar.Header{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3},
+		tar.Header{Typeflag: tar.TypeBlock, Name: "taken", Devmajor: 7, Devminor: 3}, regular("file", "new"))
+	var warnings []string
+	check(t, rootfs.Apply(context.Background(), dir, bytes.NewReader(layer), rootfs.ApplyOptions{
+		Warn: func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) },
+	}))
+	entries, err := os.ReadDir(dir)
+	check(t, err)
+	if len(entries) != 2 || contentAt(t, dir+"/file") != "new" || contentAt(t, dir+"/taken") != "old" {
+		t.Errorf("there are %v", entries)
+	}
+	if len(warnings) != 2 || !strings.Contains(warnings[0], "/null") || !strings.Contains(warnings[1], "/taken") {
+		t.Errorf("the warnings are %q", warnings)
 	}
 }
 

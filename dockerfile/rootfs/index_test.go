@@ -130,14 +130,20 @@ func TestFilesOfSeveralFileSystemsAreNotLinked(t *testing.T) {
 // returns true in there.
 func inMountNamespace(t *testing.T) bool {
 	t.Helper()
-	const mark = "GRAFT_TEST_MOUNTS_ARE_PRIVATE"
+	return again(t, &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS})
+}
+
+// again runs a test again, in a process with other attributes. It returns true in there.
+func again(t *testing.T, attributes *syscall.SysProcAttr) bool {
+	t.Helper()
+	const mark = "GRAFT_TEST_IS_AGAIN"
 	if os.Getenv(mark) != "" {
 		return true
 	}
-	again := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
-	again.Env = append(os.Environ(), mark+"=1")
-	again.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	out, err := again.CombinedOutput()
+	c := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
+	c.Env = append(os.Environ(), mark+"=1")
+	c.SysProcAttr = attributes
+	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

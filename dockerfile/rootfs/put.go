@@ -29,26 +29,29 @@ func (a *applier) put(f file, hdr *tar.Header) error {
 	switch hdr.Typeflag {
 	case tar.TypeDir:
 		return a.putDir(f, hdr)
-	case tar.TypeReg, tar.TypeSymlink, tar.TypeFifo, tar.TypeLink:
-	case tar.TypeChar, tar.TypeBlock:
-		ok, err := a.canHold(f, hdr)
-		if !ok {
-			return err
-		}
+	case tar.TypeReg, tar.TypeSymlink, tar.TypeFifo, tar.TypeLink, tar.TypeChar, tar.TypeBlock:
 	default:
 		return fmt.Errorf("%w: it is of the unknown type %q", ErrDamaged, hdr.Typeflag)
 	}
 	err := a.make(f, hdr)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	if hdr.Typeflag == tar.TypeLink {
-		if same, err := a.isLinked(f, hdr); same || err != nil {
-			return err
+	if errors.Is(err, unix.EEXIST) {
+		if hdr.Typeflag == tar.TypeLink {
+			if same, err := a.isLinked(f, hdr); same || err != nil {
+				return err
+			}
 		}
+		err = a.replace(f, hdr)
 	}
-	return a.replace(f, hdr)
+	if errors.Is(err, errNoDevices) {
+		a.warnf("the device %s is left out: %v", f.path(), err)
+		return nil
+	}
+	return err
 }
+
+// errNoDevices says that devices cannot be made, as in a user namespace. An image then has
+// to do without, as in every container there.
+var errNoDevices = errors.New("no devices can be made here")
 
 // replace makes a file beside its place, and renames it: who uses the old one keeps it.
 func (a *applier) replace(f file, hdr *tar.Header) error {
@@ -73,7 +76,7 @@ func (a *applier) replace(f file, hdr *tar.Header) error {
 	return nil
 }
 
-// temporary is a file in a directory until it gets its name.
+// temporary is what a file is called before it gets its name.
 func (a *applier) temporary(in *dir) file {
 	a.temps++
 	return file{in, temporaryPrefix + strconv.Itoa(a.temps)}
@@ -160,22 +163,11 @@ func makeDevice(f file, hdr *tar.Header) error {
 		kind = unix.S_IFBLK
 	}
 	number := unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
-	return unix.Mknodat(f.dir.fd, f.name, kind|uint32(hdr.Mode&0o7777), int(number))
-}
-
-// canHold tries to make a device, which a user namespace, for one, does not allow. The
-// image then has to do without, as in every container there.
-func (a *applier) canHold(f file, hdr *tar.Header) (bool, error) {
-	probe := a.temporary(f.dir)
-	err := makeDevice(probe, hdr)
+	err := unix.Mknodat(f.dir.fd, f.name, kind|uint32(hdr.Mode&0o7777), int(number))
 	if errors.Is(err, unix.EPERM) {
-		a.warnf("the device %s is left out: no devices can be made here", f.path())
-		return false, nil
+		return errNoDevices
 	}
-	if err != nil {
-		return false, err
-	}
-	return true, probe.unlink()
+	return err
 }
 
 // putDir makes a directory, or gives the one that is there another owner and mode.
