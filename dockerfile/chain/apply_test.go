@@ -251,16 +251,23 @@ func TestSameInputGivesTheSameManifest(t *testing.T) {
 	}
 }
 
-// Vertices are named after the extension that they belong to.
+// Vertices are named after the extension that they belong to, and so are groups of them
+// that make up an instruction.
 func TestProgressNamesTheExtension(t *testing.T) {
 	h := withEngine(t)
+	all := steps(t, dockerfile.KindBuild, from+"RUN echo progress-test\nCOPY --link file /linked\n")
+	if err := os.WriteFile(filepath.Join(all[0].Context, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	apply(t, h, dockerfile.Application{
 		Kind:  dockerfile.KindBuild,
 		Base:  asLayout(t, makeBase(t, baseOptions{})),
-		Steps: steps(t, dockerfile.KindBuild, from+"RUN echo progress-test\n"),
+		Steps: all,
 	})
-	if got := h.progress.String(); !strings.Contains(got, "[ext/a] RUN echo progress-test") {
-		t.Errorf("progress does not name the extension:\n%s", got)
+	for _, want := range []string{"[ext/a] RUN echo progress-test", "[ext/a] COPY --link file /linked"} {
+		if got := h.progress.String(); !strings.Contains(got, want) {
+			t.Errorf("progress does not name the extension of %s:\n%s", want, got)
+		}
 	}
 }
 

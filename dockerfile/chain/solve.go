@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil"
 
@@ -282,20 +284,22 @@ func (r *run) rename(def *llb.Definition) {
 			continue
 		}
 		n := int(locations.Locations[0].SourceIndex)
-		name, ok := meta.Description["llb.customname"]
-		if !ok || n >= len(def.Source.Infos) {
+		if n >= len(def.Source.Infos) {
 			continue
 		}
 		extension, ok := extensions[def.Source.Infos[n].Filename]
 		if !ok {
 			continue
 		}
-		description := map[string]string{}
-		for k, v := range meta.Description {
-			description[k] = v
+		renamed := func(name string) string { return r.who(extension) + " " + counter.ReplaceAllString(name, "") }
+		if name, ok := meta.Description["llb.customname"]; ok {
+			meta.Description = maps.Clone(meta.Description)
+			meta.Description["llb.customname"] = renamed(name)
 		}
-		description["llb.customname"] = r.who(extension) + " " + counter.ReplaceAllString(name, "")
-		meta.Description = description
+		if group := meta.ProgressGroup; group != nil {
+			// Operations that make up one instruction are shown as one.
+			meta.ProgressGroup = &pb.ProgressGroup{Id: group.Id, Name: renamed(group.Name), Weak: group.Weak}
+		}
 		def.Metadata[digest.Digest(dgst)] = meta
 	}
 }
