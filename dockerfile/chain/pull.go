@@ -82,16 +82,13 @@ func (p *pull) silent(patience time.Duration) (layer string, silent bool) {
 
 // failure is the failure to pull, if that is what an error of the solve comes from. The
 // engine pulls late, and puts it down to the first instruction that needs the base: so it
-// is told by what has not arrived, or is named. (A COPY that finds nothing may fail
-// meanwhile.)
+// is told by the layer that it names. (It names none when one was too short.)
 func (p *pull) failure(err error) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var exit *gwpb.ExitError
 	text := cause(err)
 	named := strings.Contains(text, "short read: expected") ||
 		slices.ContainsFunc(p.layers, func(layer string) bool { return strings.Contains(text, layer) })
-	if !named && len(p.active) == 0 || errors.As(err, &exit) || strings.Contains(text, "failed to calculate checksum of ref") {
+	if !named || errors.As(err, &exit) {
 		return nil
 	}
 	for _, prefix := range []string{"failed to compute cache key: ", "failed to copy: "} {
