@@ -123,8 +123,6 @@ export CNB_IN_CONTAINER=false
 # The embedded engine's cache is kept with everything else of the demo.
 CNB_STATE_DIR=$(cache_dir)/engine
 export CNB_STATE_DIR
-# Whatever this machine looks like, its own root is not for extending.
-export CNB_IN_CONTAINER=false
 printf '$ cd %s\n$ export CNB_PLATFORM_API=%s CNB_IN_CONTAINER=%s\n$ export CNB_STATE_DIR=%s\n$ export PATH=%s:%s\n' \
 	"$demo" "$CNB_PLATFORM_API" "$CNB_IN_CONTAINER" "$CNB_STATE_DIR" "$root/bin:$demo/bin" "\$PATH"
 export PATH="$root/bin:$demo/bin:$PATH"
