@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
@@ -91,7 +92,13 @@ func (r requirements) missing(dir string) []string {
 // stateDir makes the state directory, and says what is wrong with it.
 func (r requirements) stateDir(dir string) string {
 	another := "name another directory for the engine's state"
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	// What it lies in is nobody's secret, and the in-place engine, which shares it, has
+	// mounts in there that other users must get to.
+	err := os.MkdirAll(filepath.Dir(dir), 0o755)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Sprintf("the state directory cannot be made (%v): %s", err, another)
 	}
 	// The cache of root and that of an ordinary user differ in ownership and in the
