@@ -101,7 +101,7 @@ func (a *applier) make(f file, hdr *tar.Header) (err error) {
 	case tar.TypeLink:
 		return a.link(f, hdr)
 	case tar.TypeReg:
-		err = a.makeRegular(f)
+		return a.makeRegular(f, hdr)
 	case tar.TypeSymlink:
 		err = unix.Symlinkat(hdr.Linkname, f.dir.fd, f.name)
 	case tar.TypeFifo:
@@ -112,7 +112,7 @@ func (a *applier) make(f file, hdr *tar.Header) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := a.describe(f, hdr); err != nil {
+	if err := a.describe(f, byName, hdr); err != nil {
 		return errors.Join(err, f.unlink())
 	}
 	if err := setDates(f.dir.fd, f.name, datesOf(hdr)); err != nil {
@@ -121,17 +121,22 @@ func (a *applier) make(f file, hdr *tar.Header) (err error) {
 	return nil
 }
 
-func (a *applier) makeRegular(f file) error {
+// makeRegular does what it can by the descriptor, which saves looking the name up again
+// and again: layers are mostly of small files.
+func (a *applier) makeRegular(f file, hdr *tar.Header) error {
 	fd, err := unix.Openat(f.dir.fd, f.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(descriptor(fd), struct{ io.Reader }{a.tar}, a.buffer)
+	err = a.fill(fd)
+	if err == nil {
+		err = a.describe(f, fd, hdr)
+	}
 	if closeErr := unix.Close(fd); err == nil {
 		err = closeErr
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	if err == nil {
+		err = setDates(f.dir.fd, f.name, datesOf(hdr))
 	}
 	if err != nil {
 		return errors.Join(err, f.unlink())
@@ -139,22 +144,32 @@ func (a *applier) makeRegular(f file) error {
 	return nil
 }
 
-// descriptor is an open file that is written to. What os.File does beyond that takes as
-// long as the writing, with a small file, and they are most.
-type descriptor int
-
-func (d descriptor) Write(p []byte) (written int, err error) {
-	for written < len(p) {
-		n, err := unix.Write(int(d), p[written:])
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return written, err
-		}
-		written += n
+// fill writes the content of the current entry.
+func (a *applier) fill(fd int) error {
+	_, err := io.CopyBuffer(writer(fd), struct{ io.Reader }{a.tar}, a.buffer)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return written, nil
+	return err
+}
+
+// writer writes to a descriptor. An os.File would offer io.CopyBuffer more than Write, for
+// which that takes a new buffer, and is an allocation with a finalizer itself.
+type writer int
+
+func (w writer) Write(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var more int
+		more, err = unix.Write(int(w), p[n:])
+		n += max(more, 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			err = nil
+		case err == nil && more == 0:
+			err = io.ErrShortWrite
+		}
+	}
+	return n, err
 }
 
 func makeDevice(f file, hdr *tar.Header) error {
@@ -189,13 +204,24 @@ func (a *applier) putDir(f file, hdr *tar.Header) error {
 		return err
 	}
 	a.dates[f.path()] = datesOf(hdr)
-	return a.describe(f, hdr)
+	return a.describe(f, byName, hdr)
 }
+
+// byName stands for the descriptor of a file that is not open.
+const byName = -1
 
 // describe gives a file its owner, attributes and mode, in this order: a change of owner
 // takes capabilities and setuid away.
-func (a *applier) describe(f file, hdr *tar.Header) error {
-	if err := unix.Fchownat(f.dir.fd, f.name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+func (a *applier) describe(f file, fd int, hdr *tar.Header) error {
+	chown := func() error { return unix.Fchown(fd, hdr.Uid, hdr.Gid) }
+	chmod := func() error { return unix.Fchmod(fd, uint32(hdr.Mode&0o7777)) }
+	if fd == byName {
+		chown = func() error {
+			return unix.Fchownat(f.dir.fd, f.name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW)
+		}
+		chmod = func() error { return unix.Fchmodat(f.dir.fd, f.name, uint32(hdr.Mode&0o7777), 0) }
+	}
+	if err := chown(); err != nil {
 		return fmt.Errorf("give it to %d:%d: %w", hdr.Uid, hdr.Gid, err)
 	}
 	for key, value := range hdr.PAXRecords {
@@ -208,7 +234,7 @@ func (a *applier) describe(f file, hdr *tar.Header) error {
 	if hdr.Typeflag == tar.TypeSymlink {
 		return nil
 	}
-	if err := unix.Fchmodat(f.dir.fd, f.name, uint32(hdr.Mode&0o7777), 0); err != nil {
+	if err := chmod(); err != nil {
 		return fmt.Errorf("set its mode: %w", err)
 	}
 	return nil
