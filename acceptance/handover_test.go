@@ -170,6 +170,23 @@ func TestHandoverWithoutLayers(t *testing.T) {
 	checkEnvironment(t, b.Environment, map[string]string{"ONLY": "this", "HOME": "/"}, "USER")
 }
 
+// A platform of an earlier version hands over just so, and names no input that its builder
+// does not have.
+func TestHandoverOfAnEarlierPlatform(t *testing.T) {
+	c := newCell(t, smallBase(t, nil), engine{})
+	c.extension("build", "ENV WRONG=1")
+	c.write("/layers/generated/build/one/Dockerfile", "ARG base_image\nFROM ${base_image}\nENV ONLY=this\n")
+	c.env["CNB_PLATFORM_API"], c.env["CNB_EXPERIMENTAL_MODE"] = "0.10", "silent"
+	delete(c.env, "CNB_USER_ID")
+	delete(c.env, "CNB_GROUP_ID")
+	// It has no -kind either.
+	o := finish(t, c.command("/cnb/lifecycle/extender", "-uid", "1001", "-gid", "1000"))
+	if o.code != 0 {
+		t.Fatal(o)
+	}
+	checkEnvironment(t, c.built().Environment, map[string]string{"ONLY": "this", "CNB_PLATFORM_API": "0.10"}, "WRONG", "CNB_BUILD_CONFIG_DIR")
+}
+
 // A container that lacks the right to narrow what its programs may ever have (the bounding
 // set) still hands over, and the builder has no capability.
 func TestHandoverWithFewCapabilities(t *testing.T) {
