@@ -73,8 +73,8 @@ func (d *dirs) forget(name string) {
 }
 
 // find opens the directory of a name, through whatever links lead to it; an absolute
-// link begins at the root of the tree, and none leads out of it. The last directory on
-// the way that is left alone ends the search. With create, missing directories are made.
+// link begins at the root of the tree, and none leads out of it. A directory on the way
+// that is left alone ends the search. With create, missing directories are made.
 func (d *dirs) find(name string, create bool) (*dir, error) {
 	if d.last != nil && d.lastName == name {
 		return d.last, nil
