@@ -51,7 +51,7 @@ func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, sa
 	}
 	if mend {
 		if err := mendLastUse(opt.MetadataStore, say); err != nil {
-			return nil, ready, err
+			say.log(slog.LevelDebug, err.Error()) // records are kept for longer, and no run fails for that
 		}
 	}
 	opt.Executor = hostNetwork{opt.Executor}
