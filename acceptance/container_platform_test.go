@@ -49,8 +49,12 @@ func newBuildPlatform(t *testing.T) *buildPlatform {
 
 	p.builder = p.add(t, "builder", builderImage(t, base, lifecycle))
 	p.run = p.add(t, "run", base)
-	// Platforms put the phases into a container of the run image, over whatever it has.
-	p.docker.load(t, "run-with-phases:1", withLayer(t, base, layerOf(t, map[string]string{"cnb/lifecycle": lifecycle})))
+	check(t, p.docker.LoadAll(map[string]v1.Image{
+		p.builder.local: p.builder,
+		p.run.local:     p.run,
+		// Platforms put the phases into a container of the run image, over whatever it has.
+		runWithPhases: withLayer(t, base, layerOf(t, map[string]string{"cnb/lifecycle": lifecycle})),
+	}))
 	return p
 }
 
@@ -64,11 +68,13 @@ func buildProgram(t *testing.T, pkg, to string) {
 	}
 }
 
-// add pushes an image, and loads it into Docker.
+// runWithPhases is Docker's name of the image that the run image is extended in.
+const runWithPhases = "run-with-phases:1"
+
+// add pushes an image.
 func (p *buildPlatform) add(t *testing.T, name string, image v1.Image) platformImage {
 	t.Helper()
 	repository := strings.TrimSuffix(p.registry.push(t, name+":1", image), ":1")
-	p.docker.load(t, name+":1", image)
 	return platformImage{Image: image, reference: repository + "@" + digest(t, image).String(), local: name + ":1"}
 }
 
@@ -215,7 +221,7 @@ func (b *appBuild) prepare() {
 func (b *appBuild) extender(kind string, args ...string) *exec.Cmd {
 	image := b.builder.local
 	if kind == "run" {
-		image = "run-with-phases:1"
+		image = runWithPhases
 	}
 	options := append([]string{"--user", "0:0", "--volume", b.kaniko + ":/kaniko"}, b.options...)
 	return b.phase("extender", image, options, append([]string{"-kind", kind, "-app", "/workspace"}, args...)...)

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -115,18 +117,28 @@ func (d *Daemon) Command(args ...string) *exec.Cmd {
 
 // Load puts an image into the daemon under a name.
 func (d *Daemon) Load(reference string, image v1.Image) error {
-	tag, err := name.NewTag(reference)
-	if err != nil {
-		return err
+	return d.LoadAll(map[string]v1.Image{reference: image})
+}
+
+// LoadAll puts images into the daemon under their names, at once: layers that they share
+// are sent once.
+func (d *Daemon) LoadAll(images map[string]v1.Image) error {
+	tags := map[name.Tag]v1.Image{}
+	for reference, image := range images {
+		tag, err := name.NewTag(reference)
+		if err != nil {
+			return err
+		}
+		tags[tag] = image
 	}
 	archive, to := io.Pipe()
-	go func() { to.CloseWithError(tarball.Write(tag, image, to)) }()
+	go func() { to.CloseWithError(tarball.MultiWrite(tags, to)) }()
 	c := d.Command("load", "--quiet")
 	c.Stdin = archive
 	out, err := c.CombinedOutput()
 	archive.Close() // or the writer waits, if docker left early
 	if err != nil {
-		return fmt.Errorf("docker load of %s: %w\n%s", reference, err, out)
+		return fmt.Errorf("docker load of %v: %w\n%s", slices.Sorted(maps.Keys(images)), err, out)
 	}
 	return nil
 }

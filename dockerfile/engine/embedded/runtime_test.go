@@ -25,10 +25,11 @@ import (
 )
 
 // Whichever runtime runs a RUN: its system calls are filtered, and a filtered one is
-// refused. The engine's description says which runtime that is.
+// refused. The engine's description says which runtime that is, and so does Check.
 func TestRunIsFiltered(t *testing.T) {
 	needRoot(t)
-	e := open(t, embedded.Options{StateDir: t.TempDir()})
+	state := t.TempDir()
+	e := open(t, embedded.Options{StateDir: state})
 	result, err := run(t.Context(), e, `
 		busybox grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status
 		busybox unshare -U true || echo no user namespace`, t.TempDir())
@@ -44,8 +45,21 @@ func TestRunIsFiltered(t *testing.T) {
 	if ociruntime.Available {
 		want = "by its own OCI runtime (libcontainer "
 	}
-	if d := e.Description(); !strings.Contains(d, want) {
-		t.Errorf("the description %q does not say %q", d, want)
+	busy, err := embedded.Check(t.Context(), embedded.Options{StateDir: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	idle, err := embedded.Check(t.Context(), embedded.Options{StateDir: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{e.Description(), busy, idle} {
+		if !strings.Contains(d, want) {
+			t.Errorf("the description %q does not say %q", d, want)
+		}
 	}
 }
 
