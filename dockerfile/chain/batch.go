@@ -2,14 +2,11 @@ package chain
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/graft-cnb/graft/dockerfile"
@@ -140,9 +137,11 @@ func (b *batch) solveIn(ctx context.Context, engine Engine, pending []*run) erro
 			b.log(b.Warn, "Close the BuildKit engine: %v", err)
 		}
 	}()
-	if err := setBase(ctx, engine, pending); err != nil {
+	done, err := setBase(ctx, engine, pending)
+	if err != nil {
 		return err
 	}
+	defer done()
 	client, err := engine.Client(ctx)
 	if err != nil {
 		return err
@@ -182,33 +181,6 @@ func (b *batch) each(ctx context.Context, runs []*run, do func(ctx context.Conte
 		})
 	}
 	return group.Wait()
-}
-
-// basedEngine is an engine that works where a base image is in use already, and has to
-// know which it is before anything else.
-type basedEngine interface {
-	SetBase(ctx context.Context, manifest digest.Digest, layers []ocispecs.Descriptor, config ocispecs.Image) error
-}
-
-// setBase tells such an engine the base image.
-func setBase(ctx context.Context, engine Engine, pending []*run) error {
-	based, ok := engine.(basedEngine)
-	if !ok {
-		return nil
-	}
-	if len(pending) > 1 {
-		return errors.New("this engine works on the one image that its container was made from: extend each kind of image in a container of its own")
-	}
-	for _, r := range pending {
-		var manifest ocispecs.Manifest
-		if err := json.Unmarshal(r.base.RawManifest, &manifest); err != nil {
-			return fmt.Errorf("parse manifest of base image %q: %w", r.app.Base, err)
-		}
-		if err := based.SetBase(ctx, digest.Digest(r.base.Digest.String()), manifest.Layers, r.base.Config); err != nil {
-			return fmt.Errorf("extend base image %q: %w", r.app.Base, err)
-		}
-	}
-	return nil
 }
 
 // log writes a line where somebody listens, one at a time.

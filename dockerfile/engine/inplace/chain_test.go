@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 )
 
@@ -97,4 +98,44 @@ func TestSecretIsOfOneRun(t *testing.T) {
 		}
 	}
 	c.nowhere("the secret")
+}
+
+// TestSharedCache starts warm from a cache that another machine wrote, compressed or not:
+// layers are fetched, and applied before something runs on them.
+func TestSharedCache(t *testing.T) {
+	for _, form := range []string{"uncompressed", "gzip", "zstd"} {
+		t.Run(form, func(t *testing.T) {
+			shared := t.TempDir()
+			state := base().Run(sh("echo 1 > /log")).Root().Run(sh("echo 2 >> /log")).Root()
+			c := newContainer(t)
+			_, err := c.run(c.open(), state, func(o *client.SolveOpt) {
+				o.CacheExports = []client.CacheOptionsEntry{{Type: "local", Attrs: map[string]string{
+					"dest": shared, "mode": "max", "compression": form}}}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			from := func(o *client.SolveOpt) {
+				o.CacheImports = []client.CacheOptionsEntry{{Type: "local", Attrs: map[string]string{"src": shared}}}
+			}
+			for name, goOn := range map[string]bool{"goes on": true, "ends": false} {
+				other, next := newContainer(t), state
+				if goOn {
+					next = state.Run(sh("cat /log")).Root()
+				}
+				e := other.open()
+				got, err := other.run(e, next, from)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(got.cached) != 2 || goOn && got.output != "1\n2\n" {
+					t.Errorf("%s: %q are cached, and the output is %q", name, got.cached, got.output)
+				}
+				if err := other.forward(e, got); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				sameTree(t, c.root, other.root)
+			}
+		})
+	}
 }

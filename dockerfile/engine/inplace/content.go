@@ -18,10 +18,12 @@ import (
 
 // claims is a content store that says of the layers of base images that it has them.
 // Otherwise BuildKit would want to fetch them, and would drop all records of its cache
-// that rest on them. They are never read: who gets an image that is built here has the
-// base already.
+// that rest on them. Who gets an image that is built here has the base already; only a
+// shared cache wants to read them.
 type claims struct {
 	content.Store
+	// elsewhere is where the layers of the base in use can be read; nil: nowhere.
+	elsewhere content.Provider
 
 	mu   sync.Mutex
 	have map[digest.Digest]content.Info
@@ -79,11 +81,14 @@ func (c *claims) Update(ctx context.Context, info content.Info, fields ...string
 	return updated, err
 }
 
-// ReaderAt says why there is nothing to read.
+// ReaderAt reads claimed blobs where they are, or says why there is nothing to read.
 func (c *claims) ReaderAt(ctx context.Context, desc ocispecs.Descriptor) (content.ReaderAt, error) {
 	ra, err := c.Store.ReaderAt(ctx, desc)
 	if errdefs.IsNotFound(err) {
 		if _, ok := c.claimed(desc.Digest); ok {
+			if c.elsewhere != nil {
+				return c.elsewhere.ReaderAt(ctx, desc)
+			}
 			return nil, fmt.Errorf("layer %s of the base image is not pulled by the in-place engine: %w", desc.Digest, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -66,12 +67,13 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 }
 
 // SetBase tells the engine which image the root filesystem was made from: the digest
-// of its manifest, its layers, and its configuration. It starts BuildKit, and is called
-// before Client.
+// of its manifest, its layers, and its configuration. Layers are read from blobs when they
+// are written to a shared cache, and never otherwise; nil: they cannot be. SetBase starts
+// BuildKit, and is called before Client.
 //
 // An image that the root filesystem plainly was not made from gives an
 // *engine.UnavailableError: in this container no engine can extend it in place.
-func (e *Engine) SetBase(ctx context.Context, manifest digest.Digest, layers []ocispecs.Descriptor, config ocispecs.Image) error {
+func (e *Engine) SetBase(ctx context.Context, manifest digest.Digest, layers []ocispecs.Descriptor, config ocispecs.Image, blobs content.Provider) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || e.server != nil {
@@ -81,6 +83,7 @@ func (e *Engine) SetBase(ctx context.Context, manifest digest.Digest, layers []o
 	if err != nil {
 		return err
 	}
+	image.blobs = blobs
 	if err := e.root.record.belongsTo(manifest); err != nil {
 		return refuse(err)
 	}

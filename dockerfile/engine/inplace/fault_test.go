@@ -244,7 +244,7 @@ func TestContainerOfAnotherImage(t *testing.T) {
 			e, err := inplace.Open(t.Context(), opts)
 			c.must(err)
 			defer e.Close()
-			err = e.SetBase(t.Context(), baseDigest, []ocispecs.Descriptor{baseLayer}, config)
+			err = e.SetBase(t.Context(), baseDigest, []ocispecs.Descriptor{baseLayer}, config, nil)
 			var refused *engine.UnavailableError
 			switch {
 			case test.want == "" && err != nil:

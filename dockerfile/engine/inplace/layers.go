@@ -252,20 +252,3 @@ func (s *layers) pack(ctx context.Context, config diff.Config, write func(io.Wri
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
-
-// byDiffID lists the stored layers by the digest of their tar files.
-func (s *layers) byDiffID(ctx context.Context) (map[digest.Digest]ocispecs.Descriptor, error) {
-	found := map[digest.Digest]ocispecs.Descriptor{}
-	err := s.content.Walk(ctx, func(info content.Info) error {
-		if id := digest.Digest(info.Labels[labels.LabelUncompressed]); id != "" {
-			if _, ok := found[id]; !ok || id == info.Digest {
-				found[id] = ocispecs.Descriptor{Digest: info.Digest, Size: info.Size}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the cached layers: %w", err)
-	}
-	return found, nil
-}

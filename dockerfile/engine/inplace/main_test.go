@@ -195,11 +195,25 @@ func (c *container) open(change ...func(*inplace.Options)) *inplace.Engine {
 			c.t.Errorf("closing: %v", err)
 		}
 	})
-	if err := e.SetBase(c.t.Context(), baseDigest, []ocispecs.Descriptor{baseLayer}, baseConfig); err != nil {
+	if err := e.SetBase(c.t.Context(), baseDigest, []ocispecs.Descriptor{baseLayer}, baseConfig, baseBlobs{}); err != nil {
 		c.t.Fatal(err)
 	}
 	return e
 }
+
+// baseBlobs has the base's layer, for who wants to read it after all.
+type baseBlobs struct{}
+
+func (baseBlobs) ReaderAt(_ context.Context, desc ocispecs.Descriptor) (content.ReaderAt, error) {
+	if desc.Digest != baseLayer.Digest {
+		return nil, errdefs.ErrNotFound
+	}
+	return memory{strings.NewReader("layer")}, nil
+}
+
+type memory struct{ *strings.Reader }
+
+func (memory) Close() error { return nil }
 
 // solved is what came of a solve.
 type solved struct {
@@ -226,8 +240,9 @@ func (c *container) runContext(ctx context.Context, e *inplace.Engine, state llb
 	opt := client.SolveOpt{
 		Exports: []client.ExportEntry{{Type: client.ExporterOCI, OutputStore: store,
 			Attrs: map[string]string{"tar": "false", "compression": "uncompressed", "oci-mediatypes": "true"}}},
-		LocalMounts: map[string]fsutil.FS{},
-		Internal:    true,
+		LocalMounts:   map[string]fsutil.FS{},
+		FrontendAttrs: map[string]string{},
+		Internal:      true,
 	}
 	for _, f := range more {
 		f(&opt)
@@ -238,7 +253,13 @@ func (c *container) runContext(ctx context.Context, e *inplace.Engine, state llb
 	seen := make(chan solved)
 	go watch(status, seen)
 	resp, err := bk.Build(ctx, opt, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		return gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+		req := gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true}
+		if imports := gw.BuildOpts().Opts["cache-imports"]; imports != "" {
+			if err := json.Unmarshal([]byte(imports), &req.CacheImports); err != nil {
+				return nil, err
+			}
+		}
+		return gw.Solve(ctx, req)
 	}, status)
 	result := <-seen
 	if err != nil {

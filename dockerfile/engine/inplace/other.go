@@ -6,6 +6,7 @@ import (
 	"context"
 	"runtime"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -28,7 +29,7 @@ func Check(ctx context.Context, opts Options) (string, error) {
 }
 
 // SetBase does nothing: no Engine can be opened on this system.
-func (*Engine) SetBase(context.Context, digest.Digest, []ocispecs.Descriptor, ocispecs.Image) error {
+func (*Engine) SetBase(context.Context, digest.Digest, []ocispecs.Descriptor, ocispecs.Image, content.Provider) error {
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -49,8 +50,9 @@ func (s *stores) ready(ctx context.Context, image baseImage, log logs.Func) erro
 		return err
 	}
 	for _, l := range image.layers {
-		s.claims.add(l, "")
+		s.claims.add(l, l.Annotations[labels.LabelUncompressed])
 	}
+	s.claims.elsewhere = image.blobs
 	return s.snapshot.base(ctx, image.layers, image.chain)
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/snapshot"
 	"github.com/moby/buildkit/util/progress"
-	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -157,22 +156,4 @@ func (s *snapshotter) enter(key string) error {
 		return s.root.begin(ctx, key, path)
 	}
 	return s.root.show(ctx, path)
-}
-
-// pathOf finds stored layers by their diffIDs, for layers that were never part of a
-// snapshot here.
-func (s *layers) pathOf(ctx context.Context, ids []digest.Digest) ([]layer, error) {
-	found, err := s.byDiffID(ctx)
-	if err != nil {
-		return nil, err
-	}
-	path := make([]layer, len(ids))
-	for n, id := range ids {
-		desc, ok := found[id]
-		if !ok {
-			return nil, fmt.Errorf("layer %s is not in the cache", id)
-		}
-		path[n] = layer{diffID: id, blob: desc}
-	}
-	return path, nil
 }

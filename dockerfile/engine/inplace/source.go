@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/containerd/v2/pkg/reference"
 	"github.com/containerd/platforms"
@@ -29,6 +30,8 @@ type baseImage struct {
 	layers   []ocispecs.Descriptor
 	// chain are the chain IDs of the layers (image-spec, config.md, "Layer ChainID").
 	chain []digest.Digest
+	// blobs are where layers can be read; nil: nowhere.
+	blobs content.Provider
 }
 
 // newBaseImage puts the layers of a manifest and of a configuration together.

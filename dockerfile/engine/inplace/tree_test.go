@@ -17,7 +17,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/inplace"
 )
 
 // names lists what is in a layer.
@@ -126,4 +129,18 @@ func (c *container) nowhere(text string) {
 		return err
 	})
 	c.must(err)
+}
+
+// forward brings the container forward to what a solve has made.
+func (c *container) forward(e *inplace.Engine, got solved) error {
+	c.t.Helper()
+	var ids []digest.Digest
+	for _, layer := range got.layers {
+		plain, err := compression.DecompressStream(bytes.NewReader(layer))
+		c.must(err)
+		data, err := io.ReadAll(plain)
+		c.must(err)
+		ids = append(ids, digest.FromBytes(data))
+	}
+	return e.FastForward(c.t.Context(), ids)
 }
