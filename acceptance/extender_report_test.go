@@ -300,3 +300,25 @@ func TestReportOfTriggers(t *testing.T) {
 		t.Errorf("the report is %s", text)
 	}
 }
+
+// What was carried out early, to look a user up in what it made, counts as carried out,
+// and not as found in the cache a moment later.
+func TestReportOfWhatIsLookedInto(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		if e.name == "embedded" {
+			e = embeddedIn(t, t.TempDir())
+		}
+		s := newScene(t, "run", "oci:"+smallBase(t, nil), e)
+		s.step("one", "USER root", "RUN sleep 0.1; echo new:x:555:666::/:/bin/sh >>/etc/passwd", "USER new")
+		s.step("two", "ARG user_id", "RUN echo $user_id >/tmp/x", "USER ${user_id}")
+		s.args = append(s.args, "-report", s.path("report.json"))
+		s.succeed()
+		r, text := readReport(t, s.path("report.json"))
+		if r.results(0, 0) != "config done config" || r.results(0, 1) != "config done config" || r.Images[0].Dockerfiles[0].Steps[1].Seconds < 0.1 {
+			t.Errorf("the report is %s", text)
+		}
+		if args := r.Images[0].Dockerfiles[1].Args; len(args) != 3 || args[1].Value != "555" {
+			t.Errorf("the args are %v", args)
+		}
+	})
+}
