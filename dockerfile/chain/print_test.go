@@ -24,13 +24,13 @@ func TestPrintedDockerfileCanBeRead(t *testing.T) {
 		"  COPY a \\\n b\n\n# comment\n": 1,
 		"\tcopy --link a b\n":            1,
 		"COPY [\"a b\", \"/c\"]\n":       1,
-		"COPY <<A <<B /x/\none\nA\ntwo\nB\nUSER 7":                                                                                2,
-		"RUN <<EOF\nARG no\n# no\nEOF\nUSER 7\n":                                                                                  2,
-		"ARG own other=1 build_id user_id\nARG a=\"x y\" b='z' c=${a}\nENV A=$own\n":                                              3,
+		"COPY <<A <<B /x/\none\nA\ntwo\nB\nUSER 7":                                                                            2,
+		"RUN <<EOF\nARG no\n# no\nEOF\nUSER 7\n":                                                                              2,
+		"ARG own other=1 build_id user_id\nARG a=\"x y\" b='z' c=${a}\nENV A=$own\n":                                          3,
 		"RUN --mount=type=bind,target=/m \\\n --mount=type=tmpfs,target=/o --mount=type=cache,target=/c ls --mount=type=no\n": 1,
-		"RUN a \\\r\n# comment\r\n  b\r\nUSER 7\r\n":                                                                              2,
-		"# check=skip=all\nRUN true\n":                                                                                            1,
-		"ONBUILD RUN true\nLABEL a=\"b \\\nc\"\nSHELL [\"/bin/sh\"]\n":                                                            3,
+		"RUN a \\\r\n# comment\r\n  b\r\nUSER 7\r\n":                                                                          2,
+		"# check=skip=all\nRUN true\n":                                                                                        1,
+		"ONBUILD RUN true\nLABEL a=\"b \\\nc\"\nSHELL [\"/bin/sh\"]\n":                                                        3,
 	}
 	for one, n := range all {
 		for two, m := range all {
