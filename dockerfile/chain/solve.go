@@ -55,12 +55,10 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 		return err
 	}
 	defer done()
-	if r.store != nil {
-		empty, err := r.fill(ctx)
-		defer empty()
-		if err != nil {
-			return err
-		}
+	empty, err := r.fill(ctx)
+	defer empty()
+	if err != nil {
+		return err
 	}
 	opt.CacheImports = imports.caches
 	opt.CacheExports, to = inlined(to)
@@ -95,12 +93,7 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 	case err != nil:
 		return r.explain(ctx, err, r.record)
 	}
-	if r.store != nil {
-		r.added, err = r.fetch(ctx, in, len(r.plan.layers))
-	} else {
-		r.added, err = in.added(ctx, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]), len(r.plan.layers))
-	}
-	if err != nil {
+	if r.added, err = r.take(ctx, in, resp); err != nil {
 		return err
 	}
 	r.inlineCache = in.inlineCache
@@ -109,6 +102,15 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 		r.export(ctx, c, *opt, cache, show)
 	}
 	return nil
+}
+
+// take gets the added layers of what the engine made, wherever it put that.
+func (r *run) take(ctx context.Context, in *receiver, made *client.SolveResponse) ([]result.Layer, error) {
+	want := len(r.plan.layers)
+	if r.store != nil {
+		return r.fetch(ctx, in, want)
+	}
+	return in.added(ctx, digest.Digest(made.ExporterResponse[exptypes.ExporterImageDigestKey]), want)
 }
 
 // finish waits for a build, but not for long once the context has ended.

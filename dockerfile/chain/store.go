@@ -39,13 +39,17 @@ func inStore(img *base.Image) string { return "graft-base:" + img.Digest.Hex }
 
 // fill puts the images into the store that the engine cannot pull: such an engine reads
 // none through the session. The layers stay there with what the engine caches, so the
-// next time they are not sent. empty takes the names away.
+// next time they are not sent. empty takes the names away. Without a store there is
+// nothing to do.
 func (r *run) fill(ctx context.Context) (empty func(), err error) {
 	var names []string
 	empty = func() {
 		for _, name := range names {
 			r.remove(ctx, name)
 		}
+	}
+	if r.store == nil {
+		return empty, nil
 	}
 	for _, img := range r.plan.stores {
 		layers, err := img.Layers()
