@@ -82,9 +82,6 @@ fuzz: ## Fuzz what parses untrusted input, FUZZTIME (60s) for each target
 bench: build ## Measure what graft costs, as ratios
 	@echo 'The resolver: 20 modules with three alternatives each (want under 100 ms and 50 MB)'
 	@go test -run '^$$' -bench '^BenchmarkResolve$$' ./phase | grep '^Benchmark'
-	@echo 'A root filesystem in use: a walk (want at most 1 times find, and no more for each file of many)'
-	@echo 'and applying a layer (want at most 1.5 times tar)'
-	@go test -run '^$$' -bench . -benchtime 5x ./dockerfile/rootfs | grep '^Benchmark'
 	@hack/bench.sh
 
 .PHONY: clean

@@ -38,10 +38,13 @@ if [ "$(id -u)" = 0 ]; then
 	many=$(large 100000 1500000000)
 	daemon=$(hack/buildkitd.sh)
 	client=$(hack/buildctl.sh)
-	builder=$(cache_dir)/bin/acceptance-builder
+	# For containers, thus static.
+	builder=$(cache_dir)/bin/bench-builder
+	rootfs=$(cache_dir)/bin/bench-rootfs
 	CGO_ENABLED=0 go build -o "$builder" ./acceptance/cmd/builder
+	CGO_ENABLED=0 go test -c -o "$rootfs" ./dockerfile/rootfs
 	arguments=(-base "$base" -some "$some" -many "$many" -buildkitd "$daemon" -buildctl "$client"
-		-builder "$builder" -work "$(cache_dir)")
+		-builder "$builder" -rootfs "$rootfs" -work "$(cache_dir)")
 else
 	say "the extender is not measured: only root can run a daemon"
 fi

@@ -50,7 +50,7 @@ func newContainer(t tools, d *dockerd.Daemon, dir, base string, lines ...string)
 	if err != nil {
 		return nil, err
 	}
-	c := &container{daemon: d, dir: dir, name: "graft-bench:" + hash.Hex[:12], programs: map[string]string{"extender": t.extender, "builder": t.builder}}
+	c := &container{daemon: d, dir: dir, name: "graft-bench:" + hash.Hex[:12], programs: map[string]string{"extender": t.extender, "builder": t.builder, "rootfs": t.rootfs}}
 	if c.image, err = index.Image(hash); err != nil {
 		return nil, err
 	}

@@ -17,8 +17,9 @@ import (
 // and a directory for what they make.
 type tools struct {
 	extender, buildkitd, buildctl string
-	// builder takes the extender's place in containers.
-	builder string
+	// builder takes the extender's place in containers, and rootfs is the test program of
+	// dockerfile/rootfs.
+	builder, rootfs string
 	// base is a Debian, some the same with 10,000 files more, many with 100,000.
 	base, some, many string
 	work             string

@@ -48,7 +48,7 @@ func benchInPlace(t tools) (err error) {
 	if b.some, err = newContainer(t, d, filepath.Join(dir, "some"), t.some, fiveSteps()...); err != nil {
 		return err
 	}
-	for _, rows := range []func() error{b.speed, b.handover, b.memory} {
+	for _, rows := range []func() error{b.speed, b.handover, b.memory, b.walks, b.layers} {
 		if err := rows(); err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&t.many, "many", "", "layout of the same with 100,000 files more")
 	flag.StringVar(&t.work, "work", "", "directory for what is made, on the disk of the images")
 	flag.StringVar(&t.builder, "builder", "", "acceptance/cmd/builder, static; without it the extender is not measured in containers")
+	flag.StringVar(&t.rootfs, "rootfs", "", "test program of dockerfile/rootfs, static")
 	only := flag.String("only", "", "measure this alone: detector, generator, extender or container")
 	flag.Parse()
 	if err := run(*programs, *pairs, t, *only); err != nil {
