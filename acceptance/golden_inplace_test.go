@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"maps"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,24 +70,6 @@ func TestGoldenSetInPlace(t *testing.T) {
 			compareGolden(t, "in place", a, "embedded", b)
 		})
 	}
-}
-
-// inContainer is the extender on this scene in a default container of the base image.
-func (s *scene) inContainer(d *dockerDaemon, image, base string) *exec.Cmd {
-	local := s.command()
-	args := []string{"run", "--rm", "--user", "0", "--network", "none",
-		"--volume", s.dir + ":" + s.dir, "--volume", base + ":" + base + ":ro", "--volume", programs + ":/cnb/lifecycle:ro"}
-	env := maps.Clone(s.env)
-	for _, name := range []string{"CNB_STATE_DIR", "CNB_IN_CONTAINER", "PATH"} {
-		delete(env, name)
-	}
-	// A build image is handed over to a builder.
-	env["CNB_USER_ID"], env["CNB_GROUP_ID"] = "1001", "1000"
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		args = append(args, "--env", name+"="+env[name])
-	}
-	args = append(args, image, "/cnb/lifecycle/extender", "-builder", "/bin/true")
-	return d.command(append(args, local.Args[1:]...)...)
 }
 
 // dropUntouched drops entries of layers that only one of two images has, and that are
