@@ -86,6 +86,24 @@ func phasesInContainers(t *testing.T, p *buildPlatform, e containerEngine) {
 	for name, b := range map[string]*appBuild{"one": one, "other": other} {
 		checkBuilder(t, b)
 		checkApp(t, "run", b.start(b.export("app-"+name+"-"+e.name)))
+		checkAgain(t, b)
+	}
+}
+
+// checkAgain extends the run image once more, in a new container: all comes from the
+// cache, and gives the same.
+func checkAgain(t *testing.T, b *appBuild) {
+	t.Helper()
+	before, err := os.ReadDir(b.path("layers/extended/run"))
+	check(t, err)
+	o := b.finish(b.extender("run"))
+	after, err := os.ReadDir(b.path("layers/extended/run"))
+	check(t, err)
+	if len(before) != 1 || len(after) != 1 || before[0].Name() != after[0].Name() {
+		t.Errorf("the extended run image was %v, and is %v", before, after)
+	}
+	if !strings.Contains(o.stdout, "CACHED") || strings.Contains(o.stdout, "Unpacking jq") {
+		t.Errorf("a new container does not use the cache: %v", o)
 	}
 }
 
