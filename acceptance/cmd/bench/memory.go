@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // peakMemory runs a command and returns the most memory that it and all its descendants
@@ -58,12 +60,20 @@ func memoryOf(pid int) int64 {
 			continue // it has ended
 		}
 		for _, child := range strings.Fields(string(children)) {
-			if n, err := strconv.Atoi(child); err == nil {
+			if n, err := strconv.Atoi(child); err == nil && !sameMemory(pid, n) {
 				all += memoryOf(n)
 			}
 		}
 	}
 	return all
+}
+
+// sameMemory tells whether two processes have one memory, as a child has with its parent
+// until it executes a program: it must not count twice.
+func sameMemory(pid, child int) bool {
+	const kcmpVM = 1
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(pid), uintptr(child), kcmpVM, 0, 0, 0)
+	return errno == 0 && order == 0
 }
 
 // proportionalSize is the kernel's Pss of a process: pages that several processes have
