@@ -62,8 +62,25 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 	}
 	opt.CacheImports = imports.caches
 	opt.CacheExports, to = inlined(to)
-	b := &build{run: r, imports: imports}
 	r.record = newRecord(engine)
+	resp, err := r.perform(ctx, c, opt, show, imports)
+	if err != nil {
+		return err
+	}
+	if r.added, err = r.take(ctx, in, resp); err != nil {
+		return err
+	}
+	r.inlineCache = in.inlineCache
+	r.solved = true
+	for _, cache := range to {
+		r.export(ctx, c, *opt, cache, show)
+	}
+	return nil
+}
+
+// perform has the engine build, and keeps and shows what it tells of that.
+func (r *run) perform(ctx context.Context, c *client.Client, opt *client.SolveOpt, show *display, imports *imports) (*client.SolveResponse, error) {
+	b := &build{run: r, imports: imports}
 	ctx, stop := r.watchPull(ctx, &r.record.pull)
 	defer stop()
 	status, shown := show.build(func(s *client.SolveStatus) *client.SolveStatus {
@@ -80,7 +97,7 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 		r.forget(ctx)
 	}
 	if err != nil && ctx.Err() != nil {
-		return r.explain(ctx, err, r.record) // the build may go on for a while
+		return nil, r.explain(ctx, err, r.record) // the build may go on for a while
 	}
 	<-shown
 	if b.plan != nil {
@@ -89,19 +106,11 @@ func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c 
 	switch {
 	case b.err != nil:
 		// The build function knows more than the engine's account of it.
-		return r.explain(ctx, b.err, r.record)
+		return nil, r.explain(ctx, b.err, r.record)
 	case err != nil:
-		return r.explain(ctx, err, r.record)
+		return nil, r.explain(ctx, err, r.record)
 	}
-	if r.added, err = r.take(ctx, in, resp); err != nil {
-		return err
-	}
-	r.inlineCache = in.inlineCache
-	r.solved = true
-	for _, cache := range to {
-		r.export(ctx, c, *opt, cache, show)
-	}
-	return nil
+	return resp, nil
 }
 
 // take gets the added layers of what the engine made, wherever it put that.
