@@ -57,7 +57,7 @@ type root struct {
 // cannot be undone.
 type change struct {
 	key string
-	// hidden are paths that stood for mounts of the operation.
+	// hidden are paths at which a mount of the operation stood in the way of something.
 	hidden []string
 }
 
@@ -100,8 +100,8 @@ func (r *root) begin(ctx context.Context, key string, path []layer) error {
 	return nil
 }
 
-// hide says that some paths stand for mounts of the operation in progress, and that
-// what they were before is there again when it has ended.
+// hide says of some paths that what was there before the operation in progress is there
+// again, whatever its times tell.
 func (r *root) hide(paths []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -238,11 +238,14 @@ func (a *target) undo(recursive bool) error {
 	return err
 }
 
-// paths are the targets as seen from the root filesystem.
+// paths are those targets at which something stood, as seen from the root filesystem: it
+// was moved away and back, and has changed only in the kernel's eyes.
 func (t *targets) paths() []string {
 	var paths []string
 	for _, at := range t.made {
-		paths = append(paths, inside(at.path, t.root))
+		if at.aside != nil {
+			paths = append(paths, inside(at.path, t.root))
+		}
 	}
 	return paths
 }
