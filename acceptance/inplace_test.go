@@ -94,6 +94,7 @@ func TestInPlace(t *testing.T) {
 		})
 	}
 	t.Run("credentials", func(t *testing.T) { credentialsInPlace(t, p) })
+	t.Run("own files", func(t *testing.T) { ownFilesInPlace(t, p) })
 	t.Run("again", func(t *testing.T) { againInPlace(t, p) })
 }
 
@@ -138,5 +139,23 @@ func againInPlace(t *testing.T, p *inPlaceTest) {
 	}
 	if !strings.Contains(o.stdout, "once\n") || strings.Contains(o.stdout, "once\nonce") {
 		t.Errorf("the first step was not there just once: %v", o)
+	}
+}
+
+// What the extender writes itself is in no layer, wherever in the container that is.
+func ownFilesInPlace(t *testing.T, p *inPlaceTest) {
+	s := p.step(t, "RUN echo loud; touch /touched", "RUN cat /tmp/progress >/dev/null")
+	s.args = append(s.args, "-progress-file", "/tmp/progress", "-report", "/tmp/report", "-output", "oci:"+s.path("whole"))
+	delete(s.env, "CNB_PROGRESS")
+	if o := finish(t, s.inContainer(p.docker, "base:1", p.base)); o.code != 0 {
+		t.Fatalf("%v", o)
+	}
+	layers, err := openLayout(t, s.path("whole")).Layers()
+	check(t, err)
+	if tree := layerTree(t, layers[2]); len(tree) != 1 || tree["touched"] == "" {
+		t.Errorf("the first layer has %v", tree)
+	}
+	if tree := layerTree(t, layers[3]); len(tree) != 0 {
+		t.Errorf("the second layer has %v", tree)
 	}
 }

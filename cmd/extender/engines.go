@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
@@ -85,7 +86,7 @@ func newPool(in platform.ExtenderInputs, identity string, warn warner) *engine.P
 	return engine.NewPool(in.BuildKit, identity, engine.Options{
 		Own:                engine.Own(in.Engine),
 		InContainer:        in.InContainer,
-		InPlace:            inplace.Options{Skip: in.Builder.Untouched, Labels: platform.DistroLabels("/etc/os-release")},
+		InPlace:            inplace.Options{Skip: ownFiles(in), Labels: platform.DistroLabels("/etc/os-release")},
 		StateDir:           in.StateDir,
 		InsecureRegistries: in.InsecureRegistries,
 		RegistryCA:         in.RegistryCA,
@@ -94,6 +95,18 @@ func newPool(in platform.ExtenderInputs, identity string, warn warner) *engine.P
 		TLS:                engine.TLS(in.BuildKitTLS),
 		Log:                func(level slog.Level, message string) { logEngine(in.Log, warn, level, message) },
 	})
+}
+
+// ownFiles are the places that are the platform's or this program's, and no part of an
+// image that is extended in place.
+func ownFiles(in platform.ExtenderInputs) []string {
+	files := slices.Clone(in.Builder.Untouched)
+	for _, file := range []string{in.ProgressFile, in.Report} {
+		if file != "" {
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 func logEngine(log *platform.Log, warn warner, level slog.Level, message string) {
