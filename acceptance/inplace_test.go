@@ -144,7 +144,7 @@ func againInPlace(t *testing.T, p *inPlaceTest) {
 
 // What the extender writes itself is in no layer, wherever in the container that is.
 func ownFilesInPlace(t *testing.T, p *inPlaceTest) {
-	s := p.step(t, "RUN echo loud; touch /touched", "RUN cat /tmp/progress >/dev/null")
+	s := p.step(t, "RUN echo loud; sleep 1; touch /touched", "RUN echo loud; sleep 1")
 	s.args = append(s.args, "-progress-file", "/tmp/progress", "-report", "/tmp/report", "-output", "oci:"+s.path("whole"))
 	delete(s.env, "CNB_PROGRESS")
 	if o := finish(t, s.inContainer(p.docker, "base:1", p.base)); o.code != 0 {
