@@ -105,7 +105,13 @@ func (l *layerWriter) exists(ctx context.Context, dir string, old, now *entry) e
 		if old == nil {
 			kind = fs.ChangeKindAdd
 		}
+		l.changed = true
 		if err := l.write(kind, name); err != nil {
+			return err
+		}
+	} else if !now.isDir() && now.nlink > 1 {
+		// It may have got a further name, which would be a file of its own without it.
+		if err := l.write(fs.ChangeKindUnmodified, name); err != nil {
 			return err
 		}
 	}
@@ -140,13 +146,12 @@ func (e *entry) isEmpty() bool {
 	return e.mode&syscall.S_IFMT == syscall.S_IFREG && e.size == 0 && e.nlink == 1
 }
 
-// write writes a file.
+// write writes a file; one that is unmodified only if another name of it is written.
 func (l *layerWriter) write(kind fs.ChangeKind, name string) error {
 	info, err := os.Lstat(filepath.Join(l.root, name))
 	if err != nil {
 		return err
 	}
-	l.changed = true
 	return l.tar.HandleChange(kind, name, l.numbered(info), nil)
 }
 

@@ -15,7 +15,8 @@ import (
 // that is brought forward from the cache, at once or step by step, is then the same as
 // the one in which they were done.
 func TestRootIsTheSameFromTheCache(t *testing.T) {
-	for seed := range uint64(6) {
+	// The last moves a directory with a file that has a further name elsewhere.
+	for _, seed := range []uint64{0, 1, 2, 3, 4, 56} {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			steps := make([]string, 5)
