@@ -58,6 +58,9 @@ func newServer(ctx context.Context, state string, r *root, image baseImage, host
 	s.stop = stop
 	if err := s.open(own, r, image, hosts); err != nil {
 		stop()
+		if s.stores != nil {
+			err = errors.Join(err, s.stores.close())
+		}
 		return nil, fmt.Errorf("open the state directory %s: %w; if it is damaged, remove it", state, err)
 	}
 	s.serve(image)
