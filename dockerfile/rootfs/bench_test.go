@@ -50,7 +50,7 @@ func benchWalk(b *testing.B, root string) {
 	files := walk(b, root).Len() // brings the tree into the kernel's caches
 	b.ResetTimer()
 	var memory uint64
-	own, find := inTurn(b.N, func() {
+	own, find := inTurn(b.N, func() {}, func() {
 		walk(b, root)
 	}, func() {
 		check(b, exec.Command("find", root, "-xdev", "-newer", mark).Run())
@@ -65,14 +65,29 @@ func benchWalk(b *testing.B, root string) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// inTurn measures two things n times, one after the other.
-func inTurn(n int, one, other func()) (ones, others []time.Duration) {
-	for range n {
+// inTurn measures two things n times, one after the other, and not always the same one
+// first. It prepares before each time.
+func inTurn(n int, prepare, one, other func()) (ones, others []time.Duration) {
+	for i := range n {
+		prepare()
 		begin := time.Now()
-		one()
-		middle := time.Now()
-		other()
-		ones, others = append(ones, middle.Sub(begin)), append(others, time.Since(middle))
+		if i%2 == 0 {
+			one()
+		} else {
+			other()
+		}
+		first := time.Since(begin)
+		begin = time.Now()
+		if i%2 == 0 {
+			other()
+		} else {
+			one()
+		}
+		second := time.Since(begin)
+		if i%2 != 0 {
+			first, second = second, first
+		}
+		ones, others = append(ones, first), append(others, second)
 	}
 	return ones, others
 }
@@ -105,25 +120,25 @@ func BenchmarkApply(b *testing.B) {
 	for _, c := range []struct {
 		name        string
 		files, size int
-	}{{"5000-files-of-4kB", 5_000, 4 << 10}, {"10-files-of-20MB", 10, 20 << 20}} {
+	}{{"2000-files-of-4kB", 2_000, 4 << 10}, {"10-files-of-20MB", 10, 20 << 20}} {
 		layer := filepath.Join(b.TempDir(), "layer.tar")
 		check(b, os.WriteFile(layer, benchLayer(b, c.files, c.size), 0o644))
 		for _, over := range []string{"nothing", "itself"} {
 			b.Run(c.name+"-onto-"+over, func(b *testing.B) {
 				ours, theirs := filepath.Join(b.TempDir(), "ours"), filepath.Join(b.TempDir(), "theirs")
-				var own, tar []time.Duration
-				for n := range b.N + 1 {
+				own, tar := inTurn(b.N+1, func() {
 					for _, dir := range []string{ours, theirs} {
 						if over == "nothing" {
 							check(b, os.RemoveAll(dir))
 						}
 						check(b, os.MkdirAll(dir, 0o755))
 					}
-					one, other := inTurn(1, func() { applyFile(b, ours, layer) }, func() { untar(b, theirs, layer) })
-					if n > 0 { // the first brings the layer into the kernel's caches
-						own, tar = append(own, one...), append(tar, other...)
-					}
-				}
+				}, func() {
+					applyFile(b, ours, layer)
+				}, func() {
+					untar(b, theirs, layer)
+				})
+				own, tar = own[1:], tar[1:] // the first brings the layer into the kernel's caches
 				b.ReportMetric(ratio(own, tar), "times-tar")
 				b.ReportMetric(float64(median(own).Milliseconds()), "ms")
 				b.ReportMetric(0, "ns/op")

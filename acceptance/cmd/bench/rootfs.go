@@ -23,19 +23,20 @@ func (b inPlace) walks() error {
 	return nil
 }
 
-// layers compares applying layers in a container with tar.
+// layers compares applying layers in a container with tar. It does so in memory: on a disk
+// both wait for the file system for most of the time, and each in its own way.
 func (b inPlace) layers() error {
 	results, err := b.some.benchmark("Apply")
 	if err != nil {
 		return err
 	}
 	for _, layer := range []struct{ key, name string }{
-		{"5000-files-of-4kB-onto-nothing", "5,000 files of 4 kB"},
-		{"5000-files-of-4kB-onto-itself", "5,000 files of 4 kB, over the same files,"},
+		{"2000-files-of-4kB-onto-nothing", "2,000 files of 4 kB"},
+		{"2000-files-of-4kB-onto-itself", "2,000 files of 4 kB, over the same files,"},
 		{"10-files-of-20MB-onto-nothing", "10 files of 20 MB"},
 		{"10-files-of-20MB-onto-itself", "10 files of 20 MB, over the same files,"},
 	} {
-		row("applying a layer of "+layer.name+" / tar -x", "%5.2f  (want at most 1.5)", results["BenchmarkApply/"+layer.key]["times-tar"])
+		row("applying a layer of "+layer.name+" in memory / tar -x", "%5.2f  (want at most 1.5)", results["BenchmarkApply/"+layer.key]["times-tar"])
 	}
 	return nil
 }
@@ -43,7 +44,7 @@ func (b inPlace) layers() error {
 // benchmark runs one of dockerfile/rootfs in the container, and returns what it reports by
 // its full name and by the unit.
 func (c *container) benchmark(name string) (map[string]map[string]float64, error) {
-	cmd := c.command([]string{"--env", "GRAFT_BENCH_TREE=/"}, "/cnb/lifecycle/rootfs",
+	cmd := c.command([]string{"--tmpfs", "/tmp", "--env", "GRAFT_BENCH_TREE=/"}, "/cnb/lifecycle/rootfs",
 		"-test.run=^$", "-test.bench=^Benchmark"+name+"$", "-test.benchtime="+strconv.Itoa(containerRuns)+"x")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
