@@ -7,7 +7,7 @@ import (
 
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
-	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/engine"
 	"github.com/graft-cnb/graft/platform"
 )
 
@@ -17,7 +17,7 @@ func caches(in platform.ExtenderInputs) (from, to map[dockerfile.Kind][]chain.Ca
 	from, to = map[dockerfile.Kind][]chain.Cache{}, map[dockerfile.Kind][]chain.Cache{}
 	var takes, gives []string // the types that are known; none for any
 	if len(in.BuildKit) == 0 {
-		takes, gives = embedded.CacheImports(), embedded.CacheExports()
+		takes, gives = engine.CacheImports(), engine.CacheExports()
 	}
 	for _, image := range in.Images {
 		kind := dockerfile.Kind(image.Kind)

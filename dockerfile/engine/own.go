@@ -8,9 +8,17 @@ import (
 
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
 	"github.com/graft-cnb/graft/dockerfile/engine/inplace"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/assembly"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
 )
+
+// CacheImports are the types of shared caches that an engine of this program can take
+// from.
+func CacheImports() []string { return assembly.CacheImports() }
+
+// CacheExports are the types of shared caches that an engine of this program can give to.
+func CacheExports() []string { return assembly.CacheExports() }
 
 // openOwn opens an engine of this program.
 func openOwn(ctx context.Context, opts Options) (Engine, error) {

@@ -64,16 +64,3 @@ func (o Options) stateDir() (string, error) {
 	}
 	return abs, nil
 }
-
-// Types of caches that the engine can take from and give to, beside its own.
-const (
-	cacheRegistry = "registry"
-	cacheLocal    = "local"
-	cacheInline   = "inline"
-)
-
-// CacheImports are the types of caches that the engine can take from.
-func CacheImports() []string { return []string{cacheRegistry, cacheLocal} }
-
-// CacheExports are the types of caches that it can give to.
-func CacheExports() []string { return []string{cacheRegistry, cacheLocal, cacheInline} }

@@ -4,8 +4,8 @@ package embedded
 
 import (
 	"os/exec"
-	"runtime/debug"
 
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/assembly"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/ociruntime"
 )
 
@@ -23,7 +23,7 @@ func runtimeCommand(state string) (string, error) {
 // runtimeDescription names the OCI runtime.
 func runtimeDescription() string {
 	if ociruntime.Available {
-		return "its own OCI runtime (libcontainer " + moduleVersion("github.com/opencontainers/runc") + ", seccomp)"
+		return "its own OCI runtime (libcontainer " + assembly.ModuleVersion("github.com/opencontainers/runc") + ", seccomp)"
 	}
 	path, err := exec.LookPath(runcProgram)
 	if err != nil {
@@ -33,18 +33,4 @@ func runtimeDescription() string {
 }
 
 // version is that of the BuildKit that is compiled in.
-func version() string { return moduleVersion(buildkitModule) }
-
-const buildkitModule = "github.com/moby/buildkit"
-
-// moduleVersion is that of a module that is compiled in.
-func moduleVersion(path string) string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if module.Path == path {
-				return module.Version
-			}
-		}
-	}
-	return "of unknown version"
-}
+func version() string { return assembly.ModuleVersion(assembly.BuildKit) }

@@ -7,24 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/containerd/containerd/v2/defaults"
-	"github.com/moby/buildkit/cache/remotecache"
-	inlineremotecache "github.com/moby/buildkit/cache/remotecache/inline"
-	localremotecache "github.com/moby/buildkit/cache/remotecache/local"
-	registryremotecache "github.com/moby/buildkit/cache/remotecache/registry"
 	"github.com/moby/buildkit/control"
-	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver"
-	"github.com/moby/buildkit/solver/bboltcachestorage"
-	"github.com/moby/buildkit/util/db/boltutil"
-	"github.com/moby/buildkit/util/grpcerrors"
-	"github.com/moby/buildkit/worker"
 	"github.com/moby/buildkit/worker/base"
 	"google.golang.org/grpc"
 
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/assembly"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/registries"
 )
 
@@ -65,56 +55,14 @@ func (s *server) open(ctx context.Context) error {
 		return err
 	}
 	s.worker, s.readiness = w, ready
-	workers := &worker.Controller{}
-	if err := workers.Add(w); err != nil {
-		return err
-	}
-	sessions, err := session.NewManager()
-	if err != nil {
-		return err
-	}
-	cacheStore, err := bboltcachestorage.NewStore(filepath.Join(s.order.StateDir, "cache.db"))
-	if err != nil {
-		return err
-	}
-	history, err := boltutil.SafeOpen(filepath.Join(s.order.StateDir, "history.db"), 0o600, nil)
-	if err != nil {
-		return err
-	}
-	s.cache = solver.NewCacheManager(ctx, "local", cacheStore, worker.NewCacheResultStorage(workers))
-	s.controller, err = control.NewController(control.Opt{
-		SessionManager:   sessions,
-		WorkerController: workers,
-		CacheManager:     s.cache,
-		CacheStore:       cacheStore,
-		HistoryDB:        history,
-		LeaseManager:     w.LeaseManager(),
-		ContentStore:     w.ContentStore(),
-		GarbageCollect:   w.GarbageCollect,
-		GracefulStop:     ctx.Done(),
-		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
-			cacheRegistry: registryremotecache.ResolveCacheExporterFunc(sessions, hosts),
-			cacheLocal:    localremotecache.ResolveCacheExporterFunc(sessions),
-			cacheInline:   inlineremotecache.ResolveCacheExporterFunc(),
-		},
-		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
-			cacheRegistry: registryremotecache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts),
-			cacheLocal:    localremotecache.ResolveCacheImporterFunc(sessions),
-		},
-	})
+	s.controller, s.cache, err = assembly.Controller(ctx, s.order.StateDir, w, hosts)
 	return err
 }
 
 // serve answers on the connection until it ends, then cuts off what still runs,
 // prunes, and closes the databases.
 func (s *server) serve(l *listener) error {
-	grpcServer := grpc.NewServer(
-		grpc.UnaryInterceptor(grpcerrors.UnaryServerInterceptor),
-		grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
-		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
-		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),
-		grpc.WaitForHandlers(true),
-	)
+	grpcServer := assembly.Server()
 	s.controller.Register(grpcServer)
 	served := make(chan error, 1)
 	go func() { served <- grpcServer.Serve(l) }()

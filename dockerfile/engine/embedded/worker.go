@@ -23,6 +23,8 @@ import (
 	"github.com/moby/buildkit/worker/base"
 	"github.com/moby/buildkit/worker/runc"
 	"github.com/moby/sys/userns"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/assembly"
 )
 
 // workerPrefix is how the directory of a worker begins; the snapshotter's name
@@ -56,7 +58,7 @@ func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, sa
 	}
 	opt.Executor = hostNetwork{opt.Executor}
 	opt.RegistryHosts = hosts
-	opt.BuildkitVersion = client.BuildkitVersion{Package: buildkitModule, Version: ready.Version}
+	opt.BuildkitVersion = client.BuildkitVersion{Package: assembly.BuildKit, Version: ready.Version}
 	w, err := base.NewWorker(ctx, opt)
 	if err != nil {
 		return nil, ready, err

@@ -8,29 +8,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
-	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/platforms"
-	"github.com/moby/buildkit/cache/remotecache"
-	inlineremotecache "github.com/moby/buildkit/cache/remotecache/inline"
-	localremotecache "github.com/moby/buildkit/cache/remotecache/local"
-	registryremotecache "github.com/moby/buildkit/cache/remotecache/registry"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/control"
-	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver"
-	"github.com/moby/buildkit/solver/bboltcachestorage"
-	"github.com/moby/buildkit/util/db/boltutil"
-	"github.com/moby/buildkit/util/grpcerrors"
-	"github.com/moby/buildkit/worker"
 	"github.com/moby/buildkit/worker/base"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/assembly"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 )
 
@@ -77,43 +67,7 @@ func (s *server) open(ctx context.Context, r *root, image baseImage, hosts docke
 	if s.worker, err = s.newWorker(ctx, r, image, hosts); err != nil {
 		return err
 	}
-	workers := &worker.Controller{}
-	if err := workers.Add(s.worker); err != nil {
-		return err
-	}
-	sessions, err := session.NewManager()
-	if err != nil {
-		return err
-	}
-	keys, err := bboltcachestorage.NewStore(filepath.Join(s.state, "cache.db"))
-	if err != nil {
-		return err
-	}
-	history, err := boltutil.SafeOpen(filepath.Join(s.state, "history.db"), 0o600, nil)
-	if err != nil {
-		return err
-	}
-	s.cache = solver.NewCacheManager(ctx, "local", keys, worker.NewCacheResultStorage(workers))
-	s.controller, err = control.NewController(control.Opt{
-		SessionManager:   sessions,
-		WorkerController: workers,
-		CacheManager:     s.cache,
-		CacheStore:       keys,
-		HistoryDB:        history,
-		LeaseManager:     s.stores.leases,
-		ContentStore:     s.stores.content,
-		GarbageCollect:   s.worker.GarbageCollect,
-		GracefulStop:     ctx.Done(),
-		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
-			"registry": registryremotecache.ResolveCacheExporterFunc(sessions, hosts),
-			"local":    localremotecache.ResolveCacheExporterFunc(sessions),
-			"inline":   inlineremotecache.ResolveCacheExporterFunc(),
-		},
-		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
-			"registry": registryremotecache.ResolveCacheImporterFunc(sessions, s.stores.content, hosts),
-			"local":    localremotecache.ResolveCacheImporterFunc(sessions),
-		},
-	})
+	s.controller, s.cache, err = assembly.Controller(ctx, s.state, s.worker, hosts)
 	return err
 }
 
@@ -129,7 +83,7 @@ func (s *server) newWorker(ctx context.Context, r *root, image baseImage, hosts 
 		Root:            s.state,
 		Labels:          map[string]string{"org.mobyproject.buildkit.worker.executor": "inplace"},
 		Platforms:       []ocispecs.Platform{platforms.Normalize(platforms.DefaultSpec())},
-		BuildkitVersion: client.BuildkitVersion{Package: buildkitModule, Version: version()},
+		BuildkitVersion: client.BuildkitVersion{Package: assembly.BuildKit, Version: version()},
 		Executor:        exec,
 		Snapshotter:     s.stores.snapshot,
 		ContentStore:    s.stores.content,
@@ -154,13 +108,7 @@ func (s *server) newWorker(ctx context.Context, r *root, image baseImage, hosts 
 
 // serve answers on connections in memory.
 func (s *server) serve(image baseImage) {
-	s.grpc = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor, gate(image)),
-		grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
-		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
-		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),
-		grpc.WaitForHandlers(true),
-	)
+	s.grpc = assembly.Server(gate(image))
 	s.controller.Register(s.grpc)
 	s.listener = bufconn.Listen(1 << 20)
 	go func() { _ = s.grpc.Serve(s.listener) }() // it ends with Stop
@@ -190,16 +138,5 @@ func (s *server) close(prune func()) error {
 	return errors.Join(err, s.stores.close())
 }
 
-const buildkitModule = "github.com/moby/buildkit"
-
 // version is that of the BuildKit that is compiled in.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if module.Path == buildkitModule {
-				return module.Version
-			}
-		}
-	}
-	return "of unknown version"
-}
+func version() string { return assembly.ModuleVersion(assembly.BuildKit) }
