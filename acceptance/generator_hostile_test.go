@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -113,8 +112,9 @@ func TestHostileOutput(t *testing.T) {
 				"( %s )\n[ ! -d context ] || %s >%s 2>/dev/null || :\n", h.script, listContext, g.listing()))
 			g.detect("generator")
 			c := g.command("generator")
+			peak := measured(t, c)
 			o := finish(t, c)
-			if memory := c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss; memory > maxMemory {
+			if memory := peak(); memory > maxMemory {
 				t.Errorf("generation took %d kB of memory", memory)
 			}
 			if files, err := os.ReadDir(g.path("tmp")); err != nil || len(files) > 0 {
