@@ -39,7 +39,7 @@ func TestFailedStep(t *testing.T) {
 
 	fresh := newContainer(t)
 	c.handOver(fresh)
-	got, err := fresh.run(fresh.open(), good.Run(sh("cat /good; ls /bad")).Root().Run(sh("true")).Root())
+	got, err := fresh.run(fresh.open(), good.Run(sh("exec 2>&1; cat /good; ls /bad")).Root().Run(sh("true")).Root())
 	if !errors.As(err, &exit) || len(got.cached) != 1 || got.output != "good\nls: /bad: No such file or directory\n" {
 		t.Errorf("in a new container %q are cached, and the output is %q: %v", got.cached, got.output, err)
 	}
