@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/orphans"
 )
 
 // command is a process to start in the container.
@@ -66,7 +67,7 @@ func (c *command) run(ctx context.Context, started func()) (int, error) {
 		_ = process.Kill()
 		state = <-waited
 	}
-	if err := killOrphans(); err != nil {
+	if err := orphans.Kill(); err != nil {
 		return 0, err
 	}
 	out.wait()

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/damage"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/orphans"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/registries"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/statelock"
 )
@@ -59,7 +60,7 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		record: done,
 		warn:   func(format string, args ...any) { opts.debug(fmt.Sprintf(format, args...)) },
 	}}
-	if err := errors.Join(makeState(state), adopt(true)); err != nil {
+	if err := errors.Join(makeState(state), orphans.Adopt(true)); err != nil {
 		lock.Close()
 		return nil, err
 	}
@@ -187,5 +188,5 @@ func (e *Engine) Close() error {
 	if err == nil {
 		err = damage.Leave(e.state)
 	}
-	return errors.Join(err, killOrphans(), adopt(false), e.lock.Close())
+	return errors.Join(err, orphans.Kill(), orphans.Adopt(false), e.lock.Close())
 }
