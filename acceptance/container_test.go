@@ -53,6 +53,7 @@ func TestInContainers(t *testing.T) {
 			t.Run("faults", func(t *testing.T) { faultsInContainers(t, p, e) })
 		})
 	}
+	t.Run("userns", func(t *testing.T) { userNamespacesInContainers(t, p) })
 }
 
 // Two applications are built at the same time, and for each the build image and the run

@@ -34,7 +34,7 @@ func Check(ctx context.Context, opts Options) (description string, err error) {
 		if line := requirements.namespaces(); line != "" {
 			return "", refuse(nil, line)
 		}
-		return fmt.Sprintf("embedded BuildKit %s, %s, by %s; another process uses its state directory %s, and an engine waits for that", version(), isolation, runtimeDescription(), dir), nil
+		return fmt.Sprintf("embedded BuildKit %s, %s, by %s; another process uses its state directory %s, and an engine waits for that", version(), requirements.isolation(), runtimeDescription(), dir), nil
 	}
 	if err := awaitHolder(ctx, lock); err != nil {
 		lock.Close()

@@ -29,6 +29,7 @@ type Engine struct {
 	process     *process
 	lock        *os.File
 	description string
+	isolation   string
 	closing     sync.Once
 	ending      atomic.Bool
 	closed      error
@@ -72,7 +73,16 @@ func prepare(opts Options) (dir string, req requirements, err error) {
 		return "", req, refuse(err, fmt.Sprintf("no state directory: %v; set HOME or name a directory", err))
 	}
 	req = requirementsOf(os.Geteuid())
-	if missing := req.missing(dir); len(missing) > 0 {
+	if req.direct {
+		dir = directDir(dir)
+	}
+	missing := req.missing(dir)
+	if len(missing) == 0 {
+		if line := req.settle(dir); line != "" {
+			missing = append(missing, line)
+		}
+	}
+	if len(missing) > 0 {
 		return "", req, refuse(nil, missing...)
 	}
 	return dir, req, nil
@@ -86,7 +96,7 @@ func open(ctx context.Context, dir string, lock *os.File, requirements requireme
 	var ready *readiness
 	// Before its order the process has not touched anything.
 	if err = noteHolder(lock, p.cmd.Process.Pid); err == nil {
-		ready, err = p.begin(ctx, opts.order(dir))
+		ready, err = p.begin(ctx, opts.order(dir, requirements))
 	}
 	if err != nil {
 		conn.Close()
@@ -99,7 +109,7 @@ func open(ctx context.Context, dir string, lock *os.File, requirements requireme
 		p.kill()
 		return nil, fmt.Errorf("talking to the embedded engine: %w", err)
 	}
-	return &Engine{client: c, process: p, lock: lock, description: describe(ready)}, nil
+	return &Engine{client: c, process: p, lock: lock, description: describe(ready, requirements), isolation: requirements.isolation()}, nil
 }
 
 // Client returns the connection to the engine.
@@ -109,7 +119,7 @@ func (e *Engine) Client(context.Context) (*client.Client, error) { return e.clie
 func (e *Engine) Description() string { return e.description }
 
 // Isolation returns what a RUN has of its own, and what it shares with the machine.
-func (e *Engine) Isolation() string { return isolation }
+func (e *Engine) Isolation() string { return e.isolation }
 
 // Lost tells that the engine process has ended before Close, and what it said.
 func (e *Engine) Lost() error {
@@ -160,15 +170,20 @@ func connect(ctx context.Context, conn net.Conn) (*client.Client, error) {
 	return c, nil
 }
 
-// isolation is what a RUN has of its own, in any embedded engine.
-const isolation = "RUN isolated in its own mount, pid, ipc and uts namespaces on the host's network"
+// isolation is what a RUN has of its own, and what it has not.
+func (r requirements) isolation() string {
+	if r.shared {
+		return "RUN isolated in its own mount, ipc and uts namespaces on the host's network, but not from this container's processes"
+	}
+	return "RUN isolated in its own mount, pid, ipc and uts namespaces on the host's network"
+}
 
-func describe(r *readiness) string {
+func describe(r *readiness, req requirements) string {
 	identity := "as root"
 	if r.Rootless {
 		identity = "in a user namespace"
 	}
-	return fmt.Sprintf("embedded BuildKit %s %s (%s), %s, by %s", r.Version, identity, r.Snapshotter, isolation, runtimeDescription())
+	return fmt.Sprintf("embedded BuildKit %s %s (%s), %s, by %s", r.Version, identity, r.Snapshotter, req.isolation(), runtimeDescription())
 }
 
 func refuse(err error, missing ...string) error {

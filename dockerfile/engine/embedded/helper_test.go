@@ -33,6 +33,8 @@ const (
 	helperNoNamespaces = "nonamespaces" // helperOrdinary where no user namespace can be made
 	helperLoopback     = "loopback"     // helperRun on a machine that is its own name server
 	helperNoGroups     = "nogroups"     // helperRun where no control groups can be made
+	helperUnmasked     = "unmasked"     // helperRun as root of a container that may make user namespaces
+	helperMasked       = "masked"       // helperUnmasked where parts of /proc are masked
 )
 
 const loopbackResolver = "nameserver 127.0.0.7\n"
@@ -58,6 +60,12 @@ func helperMain(role string) int {
 		if err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err == nil {
 			err = unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH)
 		}
+	case helperMasked:
+		if err = standIn("/proc/uptime", "masked"); err == nil {
+			err = withoutAdministration()
+		}
+	case helperUnmasked:
+		err = withoutAdministration()
 	case helperLoopback:
 		err = standIn("/etc/resolv.conf", loopbackResolver)
 	}
@@ -121,6 +129,18 @@ func becomeOrdinary() error {
 	return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 }
 
+// withoutAdministration executes this program once more, as helperRun, without the capability
+// to mount.
+func withoutAdministration() error {
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := os.Setenv(helperEnv, helperRun); err != nil {
+		return err
+	}
+	return syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+}
+
 // standIn puts a file with the content in the place of another, for this process, which
 // has a mount namespace of its own, and those that it starts.
 func standIn(file, content string) error {
@@ -166,7 +186,7 @@ func startHelper(t *testing.T, role, state, command string) *helper {
 	if role != helperRun {
 		h.SysProcAttr.Cloneflags = unix.CLONE_NEWNS
 	}
-	if role == helperOrdinary || role == helperNoNamespaces {
+	if role == helperOrdinary || role == helperNoNamespaces || role == helperMasked || role == helperUnmasked {
 		h.SysProcAttr.Pdeathsig = 0 // a change of user clears it
 	}
 	out, err := h.StdoutPipe()

@@ -40,8 +40,11 @@ func Init() {
 		// the first, which never ends.
 		runtime.LockOSThread()
 		os.Exit(engineMain())
+	case keeperName:
+		runtime.LockOSThread() // for the same reason: it is the engine's parent
+		os.Exit(keeperMain())
 	case probeName:
-		os.Exit(0)
+		os.Exit(probeMain(os.Args[1:]))
 	}
 }
 
@@ -83,7 +86,14 @@ func serve(o order, say *messenger) error {
 	}
 	logs.Capture(log)
 
-	if err := ownProc(); err != nil {
+	if err := ownMounts(); err != nil {
+		return err
+	}
+	if o.Shared {
+		if err := endOrphans(say); err != nil {
+			return err
+		}
+	} else if err := ownProc(); err != nil {
 		return err
 	}
 	if err := cleanState(o.StateDir, say); err != nil {
@@ -137,9 +147,8 @@ func detach() error {
 	return nil
 }
 
-// ownProc takes the process's mount namespace out of the machine's, and mounts the
-// /proc that belongs to its pid namespace.
-func ownProc() error {
+// ownMounts takes the process's mount namespace out of the machine's.
+func ownMounts() error {
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
 	if errors.Is(err, unix.EINVAL) {
 		// The kernel refuses nobody this way: there is no mount to change.
@@ -148,6 +157,11 @@ func ownProc() error {
 	if err != nil {
 		return refuse(err, mountRefused("/", err))
 	}
+	return nil
+}
+
+// ownProc mounts the /proc that belongs to the process's pid namespace.
+func ownProc() error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return refuse(err, mountRefused("/proc", err))
 	}

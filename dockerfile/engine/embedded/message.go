@@ -14,8 +14,11 @@ import (
 const processName = "graft-engine"
 
 // probeName is that of a process that ends at once: it is started to learn whether
-// its namespaces can be made.
-const probeName = "graft-engine-probe"
+// its namespaces can be made and, with probeProc, whether it gets its own /proc.
+const (
+	probeName = "graft-engine-probe"
+	probeProc = "proc"
+)
 
 // connectionFD is the descriptor of the engine process's end of the socket pair,
 // and lockFD that of the locked file: as long as the engine lives, the state
@@ -35,17 +38,19 @@ type order struct {
 	Silence            time.Duration
 	CacheTTL           time.Duration
 	CacheSize          int64
+	Shared             bool // as in requirements
 	Verbose            bool
 }
 
 // order is what the engine process is told of the options.
-func (o Options) order(stateDir string) order {
+func (o Options) order(stateDir string, req requirements) order {
 	told := order{
 		StateDir:           stateDir,
 		InsecureRegistries: o.InsecureRegistries,
 		Silence:            o.Silence,
 		CacheTTL:           o.CacheTTL,
 		CacheSize:          o.CacheSize,
+		Shared:             req.shared,
 		Verbose:            o.Log != nil,
 	}
 	for _, certificate := range o.RegistryCA {

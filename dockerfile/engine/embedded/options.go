@@ -6,7 +6,9 @@
 // namespaces of its own: a mount namespace, so that no mount can stay on the
 // machine, and a pid namespace of which it is the first process, so that whatever
 // a RUN started ends with it, however it ends. An ordinary user's engine gets a
-// user namespace too. The program talks to it over a socket pair with BuildKit's
+// user namespace too, and so does root's in a container that allows no more; where that
+// container's /proc cannot be mounted anew, a process that keeps watch stands in for the pid
+// namespace. The program talks to it over a socket pair with BuildKit's
 // own client.
 //
 // It keeps everything below its state directory, for which one process at a time

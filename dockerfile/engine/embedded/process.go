@@ -72,7 +72,7 @@ func (p *process) start(dir string, inherited []*os.File, log logs.Func) error {
 	}
 	p.cmd = &exec.Cmd{
 		Path: "/proc/self/exe",
-		Args: []string{processName},
+		Args: []string{p.requirements.process()},
 		Dir:  "/",
 		Env:  environment(dir),
 
@@ -184,10 +184,14 @@ func (p *process) ended() bool {
 	}
 }
 
-// kill ends the process and, since it is the first of its pid namespace, all that
-// it started.
+// kill ends the process and, since it is the first of its pid namespace or has a keeper, all
+// that it started.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended by itself
+	if p.requirements.shared {
+		_ = p.cmd.Process.Signal(keeperEnd)
+	} else {
+		_ = p.cmd.Process.Kill() // it may have ended by itself
+	}
 	p.wait()
 }
 

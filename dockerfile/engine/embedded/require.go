@@ -28,6 +28,12 @@ import (
 type requirements struct {
 	uid  int
 	user string // the login name, or the uid where it has no name
+	// direct: this is root without CAP_SYS_ADMIN, as in a container, and has it in a user
+	// namespace that has the same ids.
+	direct bool
+	// shared: /proc can be mounted nowhere but where it is, so that the engine and what it
+	// runs stay in this process's pid namespace.
+	shared bool
 }
 
 func requirementsOf(uid int) requirements {
@@ -35,17 +41,17 @@ func requirementsOf(uid int) requirements {
 	if u, err := user.LookupId(r.user); err == nil {
 		r.user = u.Username
 	}
+	r.direct = uid == 0 && !hasCapability(unix.CAP_SYS_ADMIN)
 	return r
 }
 
 // root says whether namespaces can be made without a user namespace.
-func (r requirements) root() bool { return r.uid == 0 }
+func (r requirements) root() bool { return r.uid == 0 && !r.direct }
 
 // missing lists what keeps the engine from running, a line for each thing, and
 // makes the state directory on the way.
 func (r requirements) missing(dir string) []string {
 	var lines []string
-	tryNamespaces := true
 	need := func(program, pkg string) {
 		if _, err := exec.LookPath(program); err != nil {
 			lines = append(lines, fmt.Sprintf("the program %s is not in PATH: install the package %s", program, pkg))
@@ -54,15 +60,14 @@ func (r requirements) missing(dir string) []string {
 	if !ociruntime.Available {
 		need(runcProgram, "runc")
 	}
-	if r.root() {
-		if !hasCapability(unix.CAP_SYS_ADMIN) {
-			tryNamespaces = false // without the capability there are none
-			lines = append(lines, "root may not mount here (no CAP_SYS_ADMIN): give the container that capability (--privileged)")
-		}
+	switch {
+	case r.direct:
+		// The kernel says what else is missing: see settle.
+	case r.root():
 		if !controlGroups() {
 			lines = append(lines, "no control groups can be made, since no writable cgroup file system is mounted: mount one at /sys/fs/cgroup; in a container, allow it (--privileged)")
 		}
-	} else {
+	default:
 		need("newuidmap", "uidmap")
 		need("newgidmap", "uidmap")
 		for _, file := range []string{subUIDFile, subGIDFile} {
@@ -74,14 +79,14 @@ func (r requirements) missing(dir string) []string {
 	if line := r.stateDir(dir); line != "" {
 		lines = append(lines, line)
 	}
-	if !r.root() {
+	if r.uid != 0 {
 		if line := r.userNamespaces(); line != "" {
 			return append(lines, line)
 		}
 	}
 	// Starting the engine is the trial of the namespaces. When it cannot be
 	// started anyhow, they are tried for the sake of a complete list.
-	if len(lines) > 0 && tryNamespaces {
+	if len(lines) > 0 && !r.direct {
 		if line := r.namespaces(); line != "" {
 			lines = append(lines, line)
 		}
@@ -142,8 +147,7 @@ func sysctl(name string) string {
 
 // namespaces tries whether the kernel makes the namespaces, and says why not.
 func (r requirements) namespaces() string {
-	attr := r.attributes()
-	cmd := exec.Cmd{Path: "/proc/self/exe", Args: []string{probeName}, Dir: "/", SysProcAttr: attr}
+	cmd := r.probe()
 	var errno syscall.Errno
 	if err := cmd.Run(); errors.As(err, &errno) {
 		return r.namespacesRefused(errno)
@@ -151,8 +155,16 @@ func (r requirements) namespaces() string {
 	return ""
 }
 
+// probe is a process that ends at once in the namespaces of the engine process.
+func (r requirements) probe(args ...string) *exec.Cmd {
+	return &exec.Cmd{Path: "/proc/self/exe", Args: append([]string{probeName}, args...), Dir: "/", SysProcAttr: r.attributes()}
+}
+
 // namespacesRefused explains that the kernel did not make the namespaces.
 func (r requirements) namespacesRefused(errno syscall.Errno) string {
+	if r.direct {
+		return fmt.Sprintf("root may not mount here (no CAP_SYS_ADMIN), nor make a user namespace where it may (%v): give the container that capability (--privileged), or allow unshare and mount (--security-opt seccomp=unconfined)", errno)
+	}
 	if r.root() {
 		return fmt.Sprintf("mount and pid namespaces are not permitted (%v): in a container, allow unshare and mount (--privileged)", errno)
 	}
@@ -162,12 +174,18 @@ func (r requirements) namespacesRefused(errno syscall.Errno) string {
 // attributes are those with which the engine process is started.
 func (r requirements) attributes() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID,
+		Cloneflags: unix.CLONE_NEWNS,
 		// Ctrl-C goes to every process of a terminal's group, but the program
 		// decides when its engine ends.
 		Setsid: true,
 	}
-	if !r.root() {
+	if !r.shared {
+		attr.Cloneflags |= unix.CLONE_NEWPID
+	}
+	switch {
+	case r.direct:
+		sameIDs(attr)
+	case !r.root():
 		attr.Cloneflags |= unix.CLONE_NEWUSER
 		// The process is nobody until its ids are mapped, and would lose its
 		// capabilities when it is executed.
@@ -179,7 +197,7 @@ func (r requirements) attributes() *syscall.SysProcAttr {
 // mapIDs makes the process root of its user namespace, and gives it the user's
 // subordinate ids.
 func (r requirements) mapIDs(ctx context.Context, pid int) error {
-	if r.root() {
+	if r.root() || r.direct {
 		return nil
 	}
 	for _, kind := range []struct {

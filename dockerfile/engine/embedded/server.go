@@ -50,7 +50,7 @@ func (s *server) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, ready, err := newWorker(ctx, s.order.StateDir, hosts, s.say)
+	w, ready, err := newWorker(ctx, s.order, hosts, s.say)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (s *server) serve(l *listener) error {
 	}
 	s.stop()
 	if !within(stopTimeout, grpcServer.Stop) {
-		// A RUN that will not die in time ends with this process's namespace.
+		// A RUN that will not die in time ends with this process's namespace, or by its keeper.
 		return nil
 	}
 	if errors.Is(err, grpc.ErrServerStopped) || isClosed(err) {

@@ -32,8 +32,9 @@ import (
 const workerPrefix = "runc-"
 
 // newWorker makes the worker: an OCI runtime, the host's network, overlayfs.
-func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, say *messenger) (*base.Worker, readiness, error) {
+func newWorker(ctx context.Context, o order, hosts docker.RegistryHosts, say *messenger) (*base.Worker, readiness, error) {
 	ready := readiness{Version: version(), Rootless: userns.RunningInUserNS()}
+	state := o.StateDir
 	command, err := runtimeCommand(state)
 	if err != nil {
 		return nil, ready, err
@@ -41,7 +42,11 @@ func newWorker(ctx context.Context, state string, hosts docker.RegistryHosts, sa
 	factory := snapshotter(state, say)
 	ready.Snapshotter = factory.Name
 	mend := wroteInFuture(filepath.Join(state, workerPrefix+factory.Name))
-	opt, err := runc.NewWorkerOpt(state, factory, ready.Rootless, oci.ProcessSandbox,
+	processes := oci.ProcessSandbox
+	if o.Shared {
+		processes = oci.NoProcessSandbox
+	}
+	opt, err := runc.NewWorkerOpt(state, factory, ready.Rootless, processes,
 		nil, // labels
 		nil, // id map: a user namespace is around the engine, not around a RUN
 		netproviders.Opt{Mode: "host", CNI: cniprovider.Opt{Root: state}}, // no CNI to install, and package mirrors are reached

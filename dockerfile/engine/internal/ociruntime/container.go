@@ -14,10 +14,13 @@ import (
 	"github.com/containerd/go-runc"
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runc/libcontainer/utils"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/orphans"
 )
 
 // run makes the container that a bundle describes, waits for its end, and removes what
@@ -50,6 +53,12 @@ func (c command) run() (status int, err error) {
 	})
 	if err != nil {
 		return 0, err
+	}
+	if !config.Namespaces.IsPrivate(configs.NEWPID) {
+		// What the container's processes leave has nobody else before the container ends.
+		if err := orphans.Adopt(true); err != nil {
+			return 0, err
+		}
 	}
 	if err := os.MkdirAll(c.root, 0o700); err != nil {
 		return 0, fmt.Errorf("making the directory that notes containers: %w", err)

@@ -21,6 +21,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/orphans"
 )
 
 // newProcess makes libcontainer's process of the one that a bundle describes. It has
@@ -90,9 +92,14 @@ func (c command) await(container *libcontainer.Container, process *libcontainer.
 // scheduler and of pipes that were closed.
 var ownSignals = []os.Signal{unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE}
 
-// pass passes signals on to a process for as long as they come.
+// pass passes signals on to a process for as long as they come. That a child has ended may be
+// said of orphans, in a container without a pid namespace of its own.
 func pass(signals <-chan os.Signal, process *libcontainer.Process) {
+	pid, _ := process.Pid() // it was started
 	for s := range signals {
+		if s == unix.SIGCHLD {
+			_ = orphans.Reap(pid) // those that are left end with this process
+		}
 		if !slices.Contains(ownSignals, s) {
 			_ = process.Signal(s) // it may have ended
 		}
