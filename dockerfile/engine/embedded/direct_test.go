@@ -33,7 +33,8 @@ func TestRootWithoutAdministration(t *testing.T) {
 }
 
 // Where /proc is masked, a RUN shares the program's processes, and what it leaves running
-// ends with it all the same. While it runs, what it starts lives on without its parent.
+// ends with it all the same. While it runs, what it starts lives on without its parent, and
+// whatever ends is reaped.
 func TestRunWithoutPIDNamespaceLeavesNothing(t *testing.T) {
 	state, ok := sharedState(t)
 	if !ok {
@@ -41,9 +42,10 @@ func TestRunWithoutPIDNamespaceLeavesNothing(t *testing.T) {
 	}
 	_, mark := sleepFor()
 	output := startHelper(t, helperMasked, state,
-		"busybox sleep "+mark+" & (busybox setsid busybox sleep "+mark+" &); busybox sleep 0.2; "+
+		"busybox sleep "+mark+" & (busybox setsid busybox sleep "+mark+" &); (busybox setsid busybox true &); busybox sleep 0.2; "+
+			"echo zombies $(busybox cat /proc/[0-9]*/stat | busybox grep -c '^[0-9]* (busybox) Z'); "+
 			"for p in /proc/[0-9]*/cmdline; do busybox tr '\\0' ' ' <$p | busybox grep '^busybox sleep "+mark+" $'; done | busybox sed s/^/alive/; echo ids $(busybox head -n 1 /proc/self/uid_map)").output(t)
-	for _, want := range []string{"but not from this container's processes", strings.Repeat("alivebusybox sleep "+mark+" \n", 2), "ids 0 0 1\n"} {
+	for _, want := range []string{"but not from this container's processes", strings.Repeat("alivebusybox sleep "+mark+" \n", 2), "ids 0 0 1\n", "zombies 0\n"} {
 		if !strings.Contains(output, want) {
 			t.Errorf("a RUN lacks %q:\n%s", want, output)
 		}
