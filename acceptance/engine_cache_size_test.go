@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 )
@@ -50,7 +49,7 @@ func TestCacheSize(t *testing.T) {
 			t.Errorf("after build %d the cache has %d MB", n, used/megabyte)
 		}
 	}
-	if o := build(13, "-cache-size", "35MB"); !strings.Contains(o.stdout, "CACHED") {
+	if o := build(13, "-cache-size", "35MB"); len(o.cached()) == 0 {
 		t.Errorf("what was used last is not in the cache: %v", o)
 	}
 	// A limit that nothing fits in leaves a cache that works.

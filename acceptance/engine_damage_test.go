@@ -43,7 +43,7 @@ func TestDamagedStateDirectory(t *testing.T) {
 				if want := "cache in the state directory " + e.state + " is damaged (" + filepath.Join(e.state, name); !strings.Contains(o.stderr, want) {
 					t.Errorf("stderr does not say %q: %v", want, o)
 				}
-				if o := build(e); !strings.Contains(o.stdout, "CACHED") || o.stderr != "" {
+				if o := build(e); len(o.cached()) == 0 || o.stderr != "" {
 					t.Errorf("the new cache is not used: %v", o)
 				}
 			})
@@ -70,7 +70,7 @@ func TestPoisonedStateDirectory(t *testing.T) {
 	if o := s.succeed(); !strings.Contains(o.stderr, databases[0]+": it cannot be read") {
 		t.Errorf("no warning: %v", o)
 	}
-	if o := s.succeed(); !strings.Contains(o.stdout, "CACHED") || o.stderr != "" {
+	if o := s.succeed(); len(o.cached()) == 0 || o.stderr != "" {
 		t.Errorf("the new cache is not used: %v", o)
 	}
 }
@@ -99,7 +99,7 @@ func TestPoisonedBlob(t *testing.T) {
 	if o := s.succeed(); !strings.Contains(o.stderr, "it holds something else than its name says") {
 		t.Errorf("no warning: %v", o)
 	}
-	if o := s.succeed(); !strings.Contains(o.stdout, "CACHED") || o.stderr != "" {
+	if o := s.succeed(); len(o.cached()) == 0 || o.stderr != "" {
 		t.Errorf("the new cache is not used: %v", o)
 	}
 }

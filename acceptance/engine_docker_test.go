@@ -63,7 +63,7 @@ func TestDockerAsEngine(t *testing.T) {
 			}
 			again := digest(t, s.image())
 			_, o = make(d.engine())
-			if !strings.Contains(o.stdout, "CACHED") {
+			if len(o.cached()) == 0 {
 				t.Errorf("nothing is cached: %v", o)
 			}
 			if got := digest(t, s.image()); got != again {

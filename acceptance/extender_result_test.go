@@ -233,7 +233,7 @@ func TestSecondRunIsCached(t *testing.T) {
 				t.Errorf("layer %d was %v and is %v", i, first[i].Digest, second[i].Digest)
 			}
 		}
-		if n := strings.Count(o.stdout, "CACHED"); n < 2 {
+		if n := len(o.cached()); n < 2 {
 			t.Errorf("%d steps are CACHED, wanted at least 2: %v", n, o)
 		}
 

@@ -111,6 +111,27 @@ func (o outcome) String() string {
 	return fmt.Sprintf("exit code %d after %v\n--- stdout\n%s--- stderr\n%s", o.code, o.took, o.stdout, o.stderr)
 }
 
+var (
+	namePattern   = regexp.MustCompile(`(?m)^#(\d+) (\[.*)$`)
+	cachedPattern = regexp.MustCompile(`(?m)^#(\d+) CACHED$`)
+)
+
+// cached are the instructions that plain progress calls CACHED. The base image is none:
+// its layers come from the cache also when nothing that was made on them does.
+func (o outcome) cached() []string {
+	names := map[string]string{}
+	for _, m := range namePattern.FindAllStringSubmatch(o.stdout, -1) {
+		names[m[1]] = m[2]
+	}
+	var all []string
+	for _, m := range cachedPattern.FindAllStringSubmatch(o.stdout, -1) {
+		if name := names[m[1]]; name != "" && !strings.HasPrefix(name, "[base]") {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
 // command is the extender on this scene.
 func (s *scene) command(args ...string) *exec.Cmd {
 	all := slices.Concat(s.args, args)
