@@ -20,13 +20,14 @@ import (
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
 	"github.com/graft-cnb/graft/dockerfile/engine"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 // A cache whose registry falls silent in the midst, while it is read or written, is given
 // up with a warning.
 func TestCacheOfARegistryThatFallsSilent(t *testing.T) {
 	address := os.Getenv("BUILDKIT_HOST")
-	need(t, address == "", "the embedded engine, and so no BUILDKIT_HOST: a daemon has patience of its own")
+	needs.That(t, address == "", "the embedded engine, and so no BUILDKIT_HOST: a daemon has patience of its own")
 	base := asLayout(t, makeBase(t, baseOptions{}))
 	store := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	ended := make(chan struct{})
@@ -90,7 +91,7 @@ func TestCacheOfARegistryThatFallsSilent(t *testing.T) {
 // has signed, like that of the service which gives the tokens: neither the engine nor this
 // process needs more than that authority, and the engine gets no more than tokens.
 func TestCacheInPrivateRegistryWithTokens(t *testing.T) {
-	need(t, os.Getenv("BUILDKIT_HOST") == "", "the embedded engine, and so no BUILDKIT_HOST: a daemon trusts whom it is told to")
+	needs.That(t, os.Getenv("BUILDKIT_HOST") == "", "the embedded engine, and so no BUILDKIT_HOST: a daemon trusts whom it is told to")
 	r := &tokenRegistry{registry: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
 	server := httptest.NewTLSServer(r)
 	t.Cleanup(server.Close)

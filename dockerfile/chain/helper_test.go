@@ -31,6 +31,7 @@ import (
 	"github.com/graft-cnb/graft/dockerfile/chain"
 	"github.com/graft-cnb/graft/dockerfile/engine"
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 // testTime makes images of a test differ from those of another.
@@ -51,18 +52,6 @@ func TestMain(m *testing.M) {
 		log.Print(err)
 	}
 	os.Exit(code)
-}
-
-// need skips a test that cannot run here, or fails it where all must run.
-func need(t *testing.T, ok bool, what string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("GRAFT_REQUIRE_ALL") != "":
-		t.Fatalf("this test needs %s, and GRAFT_REQUIRE_ALL is set", what)
-	default:
-		t.Skipf("SKIPPED: this test needs %s", what)
-	}
 }
 
 // harness is an applier whose engine and log a test can look at.
@@ -98,9 +87,9 @@ func withEngine(t *testing.T) *harness {
 	t.Helper()
 	address := os.Getenv("BUILDKIT_HOST")
 	if address == "" {
-		need(t, os.Geteuid() == 0, "root, or BUILDKIT_HOST")
+		needs.That(t, os.Geteuid() == 0, "root, or BUILDKIT_HOST")
 		_, err := exec.LookPath("runc")
-		need(t, err == nil, "runc, or BUILDKIT_HOST")
+		needs.That(t, err == nil, "runc, or BUILDKIT_HOST")
 	}
 	h := newHarness(t)
 	h.Engine = func(ctx context.Context) (chain.Engine, error) {

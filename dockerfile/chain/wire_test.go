@@ -17,14 +17,15 @@ import (
 
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 // daemon starts a real buildkitd and gives its socket.
 func daemon(t *testing.T) string {
 	t.Helper()
 	program := os.Getenv("GRAFT_TEST_BUILDKITD")
-	need(t, program != "", "GRAFT_TEST_BUILDKITD, the path of a buildkitd")
-	need(t, os.Geteuid() == 0, "root")
+	needs.That(t, program != "", "GRAFT_TEST_BUILDKITD, the path of a buildkitd")
+	needs.Root(t)
 	dir, err := os.MkdirTemp("", "graft-bk-") // short: a socket's path is
 	if err != nil {
 		t.Fatal(err)

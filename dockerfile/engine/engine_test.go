@@ -10,7 +10,6 @@ import (
 	"log"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"github.com/graft-cnb/graft/dockerfile/engine"
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/ociruntime"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 func TestMain(m *testing.M) {
@@ -88,12 +88,9 @@ func TestUnavailable(t *testing.T) {
 
 // The empty address is the embedded engine, and its description says so.
 func TestEmbedded(t *testing.T) {
-	if _, err := exec.LookPath("runc"); err != nil && !ociruntime.Available || os.Geteuid() != 0 {
-		const what = "root and the program runc"
-		if os.Getenv("GRAFT_REQUIRE_ALL") != "" {
-			t.Fatalf("this test needs %s, and GRAFT_REQUIRE_ALL is set", what)
-		}
-		t.Skipf("SKIPPED, this test needs %s", what)
+	needs.Root(t)
+	if !ociruntime.Available {
+		needs.Program(t, "runc", "runc")
 	}
 	e, err := engine.Open(t.Context(), "", engine.Options{StateDir: t.TempDir()})
 	if err != nil {

@@ -8,18 +8,14 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 	"github.com/graft-cnb/graft/dockerfile/result"
 )
 
 // CONTRACT 7.6: the added layers, in whatever form, are on the root directory, in order,
 // but for what is left alone; and only if they are what they are said to be.
 func TestDeliverOntoRoot(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("GRAFT_REQUIRE_ALL") != "" {
-			t.Fatal("needs root, and everything is required")
-		}
-		t.Skip("NOT TESTED: needs root, to give files their owners")
-	}
+	needs.Root(t)
 	b := newBase(t)
 	first, second := newLayer(t, tarOf(t, "a"), types.OCILayer), newLayer(t, tarOf(t, "b"), types.OCIUncompressedLayer)
 	for name, c := range map[string]struct {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 	"github.com/graft-cnb/graft/dockerfile/rootfs"
 )
 
@@ -43,7 +44,7 @@ var tree = map[string]string{
 // What entries of a layer do to a tree (image-spec, layer.md, "Applying Changesets"),
 // where /workspace, /home/cnb/app and /etc/hosts are left alone.
 func TestApply(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	kept := map[string]string{"workspace/app/source": "the user's", "home/cnb/app/source": "the user's", "etc/hosts": "mounted"}
 	for name, c := range map[string]struct {
 		layer []tar.Header
@@ -133,7 +134,7 @@ func contentAt(t *testing.T, name string) string {
 // A layer that no builder of images makes is refused, and nothing outside of the root
 // notices.
 func TestApplyRefuses(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	for name, c := range map[string]struct {
 		layer   []tar.Header
 		damaged bool
@@ -174,7 +175,7 @@ func TestApplyRefuses(t *testing.T) {
 
 // A layer that ends in the midst is one that is damaged.
 func TestApplyTruncated(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	layer := tarOf(t, regular("one", strings.Repeat("x", 2000)), regular("two", "2"))
 	for _, size := range []int{100, 600, 2000, 2700, 3000} {
 		root := t.TempDir()
@@ -191,7 +192,7 @@ func TestApplyTruncated(t *testing.T) {
 
 // A program that runs is replaced without being disturbed, and so is a file that is open.
 func TestApplyReplacesWhatIsInUse(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	sleep, err := exec.LookPath("sleep")
 	check(t, err)
 	root := t.TempDir()
@@ -215,7 +216,7 @@ func TestApplyReplacesWhatIsInUse(t *testing.T) {
 // Everything that a header says of a file arrives: dates to the nanosecond, modes with
 // setuid, attributes of every kind that the file system has, device numbers.
 func TestApplyMetadata(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	root := t.TempDir()
 	date := time.Unix(1234567890, 987654321)
 	xattrs := map[string]string{"SCHILY.xattr.user.color": "blue\x00green", "SCHILY.xattr." + capability: capNetRaw, "SCHILY.xattr.trusted.overlay.opaque": "y"}
@@ -256,7 +257,7 @@ func TestApplyMetadata(t *testing.T) {
 
 // Nothing is written below a mount, whoever made it.
 func TestApplyKeepsOffMounts(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	if !inMountNamespace(t) {
 		return
 	}
@@ -275,7 +276,7 @@ func TestApplyKeepsOffMounts(t *testing.T) {
 
 // Where no devices can be made, a layer is applied without them, and says so.
 func TestApplyWithoutDevices(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	root := []syscall.SysProcIDMap{{Size: 1}}
 	if !again(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: root, GidMappings: root}) {
 		return

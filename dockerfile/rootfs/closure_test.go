@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 // What changed in a tree, written as a layer and applied onto a copy of what it was
 // before, makes the tree: type, mode, owner, size, link, time, hard links, capabilities
 // and content, whatever was done to it.
 func TestLayerOfRandomChangesMakesTheTree(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	manySeeds(t, func(t *testing.T, m *mess) {
 		m.root = filepath.Join(t.TempDir(), "tree")
 		check(t, os.Mkdir(m.root, 0o755))
@@ -30,7 +32,7 @@ func TestLayerOfRandomChangesMakesTheTree(t *testing.T) {
 // The same on an overlay, as the root of a container is: what is changed there is copied
 // up first, names of one file come apart, and directories cannot be renamed.
 func TestLayerOfRandomChangesMakesTheOverlay(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	if !inMountNamespace(t) {
 		return
 	}

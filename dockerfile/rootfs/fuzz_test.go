@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 	"github.com/graft-cnb/graft/dockerfile/rootfs"
 )
 
@@ -20,7 +21,7 @@ import (
 // line: its type, its name and what it links to. Names are made of few parts, so that
 // they meet; outside lies beside the root.
 func FuzzApply(f *testing.F) {
-	needRoot(f)
+	needs.Root(f)
 	for _, seed := range []string{
 		"f a\nd b\nf b/c x\nl b/d b/c\ns e b\nf e/f x",
 		"s a ../../outside\nf a/canary x\nf a/.wh.canary\nd a\nl a/b a/canary",

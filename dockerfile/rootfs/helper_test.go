@@ -21,18 +21,6 @@ import (
 	"github.com/graft-cnb/graft/dockerfile/rootfs"
 )
 
-// needRoot ends a test that changes owners and makes devices, where that cannot be done.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("GRAFT_REQUIRE_ALL") != "" {
-		t.Fatal("needs root, and everything is required")
-	}
-	t.Skip("NOT TESTED: needs root, to change owners and make devices")
-}
-
 func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

@@ -13,13 +13,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 	"github.com/graft-cnb/graft/dockerfile/rootfs"
 )
 
 // What counts as a change, and what only looks like one: overlays copy a file up when
 // it is opened to be written, and programs leave traces in every directory they work in.
 func TestWhatIsInALayer(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	for name, c := range map[string]struct {
 		change func(root string) error
 		want   []string
@@ -68,7 +69,7 @@ func TestWhatIsInALayer(t *testing.T) {
 // A mount is told by the mount table, also one of the same file system, which has the
 // same device number.
 func TestMountsAreNotWalked(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	if !inMountNamespace(t) {
 		return
 	}
@@ -100,7 +101,7 @@ func TestWalkIsCancelled(t *testing.T) {
 // Files of an overlay lie on several file systems, and two of them can have the same
 // inode number: that does not make them one.
 func TestFilesOfSeveralFileSystemsAreNotLinked(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	if !inMountNamespace(t) {
 		return
 	}

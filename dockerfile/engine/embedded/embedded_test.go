@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/enginetest"
 )
 
 // A RUN is executed and its result exported; a second engine on the same state
@@ -38,11 +39,11 @@ func TestRunIsCachedInTheStateDirectory(t *testing.T) {
 		if err != nil || string(content) != "made\n" {
 			t.Errorf("engine %d: the file is %q (%v)", i, content, err)
 		}
-		if cached := slices.Contains(result.cached, "run"); cached != wantCached {
+		if cached := slices.Contains(result.Cached, "run"); cached != wantCached {
 			t.Errorf("engine %d: RUN cached: %v, want %v", i, cached, wantCached)
 		}
-		if said := strings.Contains(result.output, "said"); said == wantCached {
-			t.Errorf("engine %d: output of RUN: %q", i, result.output)
+		if said := strings.Contains(result.Output, "said"); said == wantCached {
+			t.Errorf("engine %d: output of RUN: %q", i, result.Output)
 		}
 		t.Logf("ready after %v, everything after %v: %s", ready, time.Since(begin), e.Description())
 	}
@@ -59,7 +60,7 @@ func TestRunSeesNothingOfTheProgram(t *testing.T) {
 	e := open(t, embedded.Options{StateDir: t.TempDir()})
 	checkIsolation(t, func(command string) (string, error) {
 		result, err := run(t.Context(), e, command, t.TempDir())
-		return result.output, err
+		return result.Output, err
 	}, "bin dev etc out proc sys tmp", secret)
 }
 
@@ -116,11 +117,11 @@ func TestOpenWaitsForTheLock(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	var log record
-	if _, err := embedded.Open(ctx, embedded.Options{StateDir: state, Log: log.log}); !errors.Is(err, context.DeadlineExceeded) {
+	var log enginetest.Log
+	if _, err := embedded.Open(ctx, embedded.Options{StateDir: state, Log: log.Write}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("opening a second engine: %v, want that the deadline was exceeded", err)
 	}
-	if !log.has("INFO waiting for another process that uses the engine's state directory " + state) {
+	if !log.Has("INFO waiting for another process that uses the engine's state directory " + state) {
 		t.Errorf("nothing was said of waiting:\n%s", log.String())
 	}
 
@@ -199,5 +200,5 @@ func solveIn(t *testing.T, state string, ttl time.Duration) (cached bool) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return slices.Contains(result.cached, "run")
+	return slices.Contains(result.Cached, "run")
 }

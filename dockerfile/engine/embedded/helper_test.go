@@ -91,8 +91,8 @@ func helperSolve() error {
 		return err
 	}
 	result, err := run(ctx, e, os.Getenv(commandEnv), out)
-	fmt.Print(result.output)
-	for _, name := range result.cached {
+	fmt.Print(result.Output)
+	for _, name := range result.Cached {
 		fmt.Println("cached:", name)
 	}
 	if err != nil {

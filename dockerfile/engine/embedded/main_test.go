@@ -3,14 +3,10 @@
 package embedded_test
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +15,9 @@ import (
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/enginetest"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/ociruntime"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 // TestMain lets the test binary become an engine process, or one of the helpers that
@@ -32,74 +30,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// need skips a test that cannot run here, and says so; where everything is required it
-// fails.
-func need(t *testing.T, ok bool, what string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("GRAFT_REQUIRE_ALL") != "":
-		t.Fatalf("this test needs %s, and GRAFT_REQUIRE_ALL is set", what)
-	default:
-		t.Skipf("SKIPPED, this test needs %s", what)
-	}
-}
-
 func needRoot(t *testing.T) {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
+	needs.Root(t)
 	if !ociruntime.Available {
-		needProgram(t, "runc", "runc")
+		needs.Program(t, "runc", "runc")
 	}
-	needProgram(t, "busybox", "busybox-static")
-}
-
-func needProgram(t *testing.T, program, pkg string) {
-	t.Helper()
-	_, err := exec.LookPath(program)
-	need(t, err == nil, "the program "+program+" (package "+pkg+")")
-}
-
-// record is a log that a test can look at.
-type record struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (r *record) log(level slog.Level, text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lines = append(r.lines, level.String()+" "+text)
-}
-
-func (r *record) has(text string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, line := range r.lines {
-		if strings.Contains(line, text) {
-			return true
-		}
-	}
-	return false
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Join(r.lines, "\n")
+	needs.Program(t, "busybox", "busybox-static")
 }
 
 // open opens an engine that is closed with the test.
 func open(t *testing.T, opts embedded.Options) *embedded.Engine {
 	t.Helper()
 	if opts.Log == nil {
-		var log record
-		opts.Log = log.log
-		t.Cleanup(func() {
-			if t.Failed() {
-				t.Log(log.String())
-			}
-		})
+		log := &enginetest.Log{}
+		log.ShowOnFailure(t)
+		opts.Log = log.Write
 	}
 	e, err := embedded.Open(t.Context(), opts)
 	if err != nil {
@@ -113,22 +59,16 @@ func open(t *testing.T, opts embedded.Options) *embedded.Engine {
 	return e
 }
 
-// solved is what came of a solve.
-type solved struct {
-	cached []string // the names of the steps that were not run
-	output string   // what the steps wrote
-}
-
 // run runs a shell command in a root that holds nothing but busybox, and returns the
 // directory that it leaves in /out.
-func run(ctx context.Context, e *embedded.Engine, command, out string) (solved, error) {
+func run(ctx context.Context, e *embedded.Engine, command, out string) (enginetest.Seen, error) {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return solved{}, err
+		return enginetest.Seen{}, err
 	}
 	programs, err := fsutil.NewFS(filepath.Dir(busybox))
 	if err != nil {
-		return solved{}, err
+		return enginetest.Seen{}, err
 	}
 	local := llb.Local("programs", llb.IncludePatterns([]string{"busybox"}))
 	state := llb.Scratch().
@@ -138,11 +78,11 @@ func run(ctx context.Context, e *embedded.Engine, command, out string) (solved, 
 		AddMount("/out", llb.Scratch())
 	definition, err := state.Marshal(ctx)
 	if err != nil {
-		return solved{}, err
+		return enginetest.Seen{}, err
 	}
 	c, err := e.Client(ctx)
 	if err != nil {
-		return solved{}, err
+		return enginetest.Seen{}, err
 	}
 	return solve(ctx, c, definition, client.SolveOpt{
 		LocalMounts: map[string]fsutil.FS{"programs": programs},
@@ -150,29 +90,12 @@ func run(ctx context.Context, e *embedded.Engine, command, out string) (solved, 
 	})
 }
 
-func solve(ctx context.Context, c *client.Client, definition *llb.Definition, opt client.SolveOpt) (solved, error) {
+// solve solves a graph, and returns what there was to see of it.
+func solve(ctx context.Context, c *client.Client, definition *llb.Definition, opt client.SolveOpt) (enginetest.Seen, error) {
 	status := make(chan *client.SolveStatus)
-	result := make(chan solved)
-	go func() {
-		var r solved
-		var output bytes.Buffer
-		cached := map[string]bool{}
-		for s := range status {
-			for _, v := range s.Vertexes {
-				if v.Cached && !cached[v.Name] {
-					cached[v.Name] = true
-					r.cached = append(r.cached, v.Name)
-				}
-			}
-			for _, l := range s.Logs {
-				output.Write(l.Data)
-			}
-		}
-		r.output = output.String()
-		result <- r
-	}()
+	seen := enginetest.Watch(status)
 	_, err := c.Solve(ctx, definition, opt, status)
-	return <-result, err
+	return <-seen, err
 }
 
 // eventually waits for a condition that is about to hold.

@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 func needOrdinary(t *testing.T) (state string) {
 	t.Helper()
 	needRoot(t) // to become somebody else
-	needProgram(t, "newuidmap", "uidmap")
-	needProgram(t, "newgidmap", "uidmap")
+	needs.Program(t, "newuidmap", "uidmap")
+	needs.Program(t, "newgidmap", "uidmap")
 	state = filepath.Join(t.TempDir(), "state")
 	if err := os.Mkdir(state, 0o700); err != nil {
 		t.Fatal(err)

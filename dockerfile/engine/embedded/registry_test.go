@@ -28,6 +28,7 @@ import (
 	"github.com/moby/buildkit/session/auth/authprovider"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 const registryUser, registryPassword = "ada", "not in the environment"
@@ -114,7 +115,7 @@ func TestInsecureRegistries(t *testing.T) {
 	needRoot(t)
 	// Plain HTTP is allowed on the loopback address in any case.
 	outside := outsideAddress()
-	need(t, outside != "", "an address other than the loopback's")
+	needs.That(t, outside != "", "an address other than the loopback's")
 	for scheme, start := range map[string]func(*httptest.Server){
 		"http": (*httptest.Server).Start, "https": (*httptest.Server).StartTLS,
 	} {

@@ -34,11 +34,11 @@ func TestRunIsFiltered(t *testing.T) {
 		busybox grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status
 		busybox unshare -U true || echo no user namespace`, t.TempDir())
 	if err != nil {
-		t.Fatalf("%v\n%s", err, result.output)
+		t.Fatalf("%v\n%s", err, result.Output)
 	}
 	for _, want := range []string{"Seccomp:\t2\n", "no user namespace"} {
-		if !strings.Contains(result.output, want) {
-			t.Errorf("a RUN lacks %q:\n%s", want, result.output)
+		if !strings.Contains(result.Output, want) {
+			t.Errorf("a RUN lacks %q:\n%s", want, result.Output)
 		}
 	}
 	want := "runc"
@@ -86,7 +86,7 @@ func TestOwnRuntimeNeedsNoRunc(t *testing.T) {
 	for _, with := range []string{"a runc that fails", "no runc"} {
 		e := open(t, embedded.Options{StateDir: t.TempDir()})
 		if result, err := run(t.Context(), e, "true", t.TempDir()); err != nil {
-			t.Errorf("with %s in PATH: %v\n%s", with, err, result.output)
+			t.Errorf("with %s in PATH: %v\n%s", with, err, result.Output)
 		}
 		e.Close()
 		os.Remove(filepath.Join(programs, "runc"))
@@ -112,8 +112,8 @@ func TestRunsThatFail(t *testing.T) {
 		{"exec /nonexistent", "exit code: 127", "/nonexistent"},
 	} {
 		result, err := run(t.Context(), e, test.command, t.TempDir())
-		if err == nil || !strings.Contains(err.Error(), test.status) || !strings.Contains(result.output, test.output) {
-			t.Errorf("%s: %v\n%s", test.command, err, result.output)
+		if err == nil || !strings.Contains(err.Error(), test.status) || !strings.Contains(result.Output, test.output) {
+			t.Errorf("%s: %v\n%s", test.command, err, result.Output)
 		}
 	}
 	output, err := runArgs(t, e, "/nonexistent")
@@ -142,7 +142,7 @@ func runArgs(t *testing.T, e *embedded.Engine, args ...string) (output string, e
 	result, err := solve(t.Context(), c, definition, client.SolveOpt{
 		Exports: []client.ExportEntry{{Type: client.ExporterLocal, OutputDir: t.TempDir()}},
 	})
-	return result.output, err
+	return result.Output, err
 }
 
 // A container of BuildKit's gateway has further processes, which are signalled and end

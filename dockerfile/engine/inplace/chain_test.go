@@ -33,8 +33,8 @@ func TestChain(t *testing.T) {
 	if got, want := names(t, first.layers[1]), []string{"new/", "new/dir/", "second"}; !slices.Equal(got, want) {
 		t.Errorf("the second layer has %q, not %q", got, want)
 	}
-	if first.output != "said first\n" {
-		t.Errorf("the output is %q", first.output)
+	if first.Output != "said first\n" {
+		t.Errorf("the output is %q", first.Output)
 	}
 	if got := c.read("second"); got != "first\n" {
 		t.Errorf("/second is %q", got)
@@ -47,8 +47,8 @@ func TestChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(again.ids, first.ids) || len(again.cached) != 2 {
-		t.Errorf("in a new container only %q are cached, and the layers are %v, not %v", again.cached, again.ids, first.ids)
+	if !slices.Equal(again.ids, first.ids) || len(again.Cached) != 2 {
+		t.Errorf("in a new container only %q are cached, and the layers are %v, not %v", again.Cached, again.ids, first.ids)
 	}
 	if _, err := os.Lstat(fresh.path("second")); err == nil {
 		t.Error("layers were applied that nothing needed")
@@ -72,8 +72,8 @@ func TestChainGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if log := fresh.read("link"); log != "1\n2\n" || len(got.layers) != 2 || len(got.cached) != 1 {
-		t.Errorf("/link is %q, %d layers were added, %q are cached", log, len(got.layers), got.cached)
+	if log := fresh.read("link"); log != "1\n2\n" || len(got.layers) != 2 || len(got.Cached) != 1 {
+		t.Errorf("/link is %q, %d layers were added, %q are cached", log, len(got.layers), got.Cached)
 	}
 }
 
@@ -89,8 +89,8 @@ func TestSecretIsOfOneRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(got.output, "the secret\n400:1000\n") || strings.Count(got.output, "the secret") != 1 {
-		t.Errorf("the output is %q", got.output)
+	if !strings.HasPrefix(got.Output, "the secret\n400:1000\n") || strings.Count(got.Output, "the secret") != 1 {
+		t.Errorf("the output is %q", got.Output)
 	}
 	for n, layer := range got.layers {
 		if strings.Contains(string(layer), "the secret") || slices.ContainsFunc(names(t, layer), func(name string) bool { return strings.Contains(name, "key") }) {
@@ -128,8 +128,8 @@ func TestSharedCache(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(got.cached) != 2 || goOn && got.output != "1\n2\n" {
-					t.Errorf("%s: %q are cached, and the output is %q", name, got.cached, got.output)
+				if len(got.Cached) != 2 || goOn && got.Output != "1\n2\n" {
+					t.Errorf("%s: %q are cached, and the output is %q", name, got.Cached, got.Output)
 				}
 				if err := other.forward(e, got); err != nil {
 					t.Errorf("%s: %v", name, err)

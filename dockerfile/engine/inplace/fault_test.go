@@ -40,8 +40,8 @@ func TestFailedStep(t *testing.T) {
 	fresh := newContainer(t)
 	c.handOver(fresh)
 	got, err := fresh.run(fresh.open(), good.Run(sh("exec 2>&1; cat /good; ls /bad")).Root().Run(sh("true")).Root())
-	if !errors.As(err, &exit) || len(got.cached) != 1 || got.output != "good\nls: /bad: No such file or directory\n" {
-		t.Errorf("in a new container %q are cached, and the output is %q: %v", got.cached, got.output, err)
+	if !errors.As(err, &exit) || len(got.Cached) != 1 || got.Output != "good\nls: /bad: No such file or directory\n" {
+		t.Errorf("in a new container %q are cached, and the output is %q: %v", got.Cached, got.Output, err)
 	}
 }
 
@@ -73,8 +73,8 @@ func TestDaemonsEndWithTheirStep(t *testing.T) {
 	state := base().Run(sh("setsid sh -c 'sleep 4712 & sleep 4712' & (setsid setsid sleep 4712 &) ; sleep 4712 & echo done")).Root().
 		Run(sh("echo next > /next")).Root()
 	got, err := c.run(c.open(), state)
-	if err != nil || got.output != "done\n" || len(got.layers) != 2 {
-		t.Errorf("the output is %q, with %d layers: %v", got.output, len(got.layers), err)
+	if err != nil || got.Output != "done\n" || len(got.layers) != 2 {
+		t.Errorf("the output is %q, with %d layers: %v", got.Output, len(got.layers), err)
 	}
 	nothingRuns(t, "4712")
 }
@@ -108,8 +108,8 @@ func TestKilledEngine(t *testing.T) {
 	c.must(os.RemoveAll(killed.path("kaniko")))
 	c.must(os.Rename(killed.path("copy"), killed.path("kaniko")))
 	got, err := killed.run(killed.open(), good.Run(sh("cat /good")).Root())
-	if err != nil || got.output != "good\n" || len(got.cached) != 1 {
-		t.Errorf("the output is %q, %q are cached: %v", got.output, got.cached, err)
+	if err != nil || got.Output != "good\n" || len(got.Cached) != 1 {
+		t.Errorf("the output is %q, %q are cached: %v", got.Output, got.Cached, err)
 	}
 }
 
@@ -156,8 +156,8 @@ func TestDamagedCache(t *testing.T) {
 					test.cached = 2 // it is whole again
 				}
 				got, err := fresh.run(fresh.open(), state.Run(sh("cat /first /second"), llb.IgnoreCache).Root())
-				if err != nil || got.output != "first\nsecond\n" || steps(got.cached) != test.cached {
-					t.Errorf("run %d: the output is %q, %q are cached: %v", n+1, got.output, got.cached, err)
+				if err != nil || got.Output != "first\nsecond\n" || steps(got.Cached) != test.cached {
+					t.Errorf("run %d: the output is %q, %q are cached: %v", n+1, got.Output, got.Cached, err)
 				}
 				if n == 0 && !strings.Contains(fresh.log.String(), test.warns) {
 					t.Errorf("the log does not say %q:\n%s", test.warns, fresh.log)

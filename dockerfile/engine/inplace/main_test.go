@@ -3,16 +3,13 @@
 package inplace_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,28 +28,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/inplace"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/enginetest"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
-
-// need skips a test that cannot run here, and says so; where everything is required it
-// fails.
-func need(t *testing.T, ok bool, what string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("GRAFT_REQUIRE_ALL") != "":
-		t.Fatalf("this test needs %s, and GRAFT_REQUIRE_ALL is set", what)
-	default:
-		t.Skipf("SKIPPED, this test needs %s", what)
-	}
-}
 
 // container is a root filesystem that the engine works on as if it was the container's.
 // Its state directory is a volume, as it were: it can be handed on to another.
 type container struct {
 	t    *testing.T
 	root string
-	log  *record
+	log  *enginetest.Log
 	// engine is the one that was opened last.
 	engine *inplace.Engine
 }
@@ -63,15 +49,11 @@ const stateInRoot = "kaniko/cache/graft"
 // user, and a file with each kind of metadata.
 func newContainer(t *testing.T) *container {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root")
+	needs.Root(t)
 	busybox, err := exec.LookPath("busybox")
-	need(t, err == nil, "the program busybox (package busybox-static)")
-	c := &container{t: t, root: t.TempDir(), log: &record{}}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(c.log.String())
-		}
-	})
+	needs.That(t, err == nil, "the program busybox (package busybox-static)")
+	c := &container{t: t, root: t.TempDir(), log: &enginetest.Log{}}
+	c.log.ShowOnFailure(t)
 	for _, dir := range []string{"bin", "dev", "etc", "proc", "root", "home/app", "data/deep", "kaniko"} {
 		c.mkdir(dir, 0o755)
 	}
@@ -143,24 +125,6 @@ func (c *container) handOver(to *container) {
 	c.must(os.Rename(c.path("kaniko"), to.path("kaniko")))
 }
 
-// record is a log that a test can look at.
-type record struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (r *record) write(level slog.Level, text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lines = append(r.lines, level.String()+" "+text)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Join(r.lines, "\n")
-}
-
 // The base image, of which nothing exists but its description.
 var (
 	baseLayer  = ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageLayerGzip, Digest: digest.FromString("layer"), Size: 5}
@@ -179,7 +143,7 @@ func base() llb.State {
 // open opens an engine on a container; it is closed with the test.
 func (c *container) open(change ...func(*inplace.Options)) *inplace.Engine {
 	c.t.Helper()
-	opts := inplace.Options{Root: c.root, StateDir: c.path(stateInRoot), Log: c.log.write}
+	opts := inplace.Options{Root: c.root, StateDir: c.path(stateInRoot), Log: c.log.Write}
 	for _, f := range change {
 		f(&opts)
 	}
@@ -217,8 +181,7 @@ func (memory) Close() error { return nil }
 
 // solved is what came of a solve.
 type solved struct {
-	cached []string
-	output string
+	enginetest.Seen
 	// layers are the added layers as tar files, lowest first, ids their digests.
 	layers [][]byte
 	ids    []digest.Digest
@@ -250,8 +213,7 @@ func (c *container) runContext(ctx context.Context, e *inplace.Engine, state llb
 	bk, err := e.Client(ctx)
 	c.must(err)
 	status := make(chan *client.SolveStatus)
-	seen := make(chan solved)
-	go watch(status, seen)
+	seen := enginetest.Watch(status)
 	resp, err := bk.Build(ctx, opt, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		req := gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true}
 		if imports := gw.BuildOpts().Opts["cache-imports"]; imports != "" {
@@ -261,7 +223,7 @@ func (c *container) runContext(ctx context.Context, e *inplace.Engine, state llb
 		}
 		return gw.Solve(ctx, req)
 	}, status)
-	result := <-seen
+	result := solved{Seen: <-seen}
 	if err != nil {
 		return result, err
 	}
@@ -277,25 +239,6 @@ func (c *container) runContext(ctx context.Context, e *inplace.Engine, state llb
 		result.ids = append(result.ids, l.Digest)
 	}
 	return result, nil
-}
-
-func watch(status <-chan *client.SolveStatus, seen chan<- solved) {
-	var r solved
-	var output bytes.Buffer
-	cached := map[string]bool{}
-	for s := range status {
-		for _, v := range s.Vertexes {
-			if v.Cached && !cached[v.Name] {
-				cached[v.Name] = true
-				r.cached = append(r.cached, v.Name)
-			}
-		}
-		for _, l := range s.Logs {
-			output.Write(l.Data)
-		}
-	}
-	r.output = output.String()
-	seen <- r
 }
 
 // receiver is a store that has the base.

@@ -30,8 +30,8 @@ func TestMountsLeaveNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first.output != "/data:\ninner\n\n/data/inner/tmp:\nmine:x:7:\n" {
-		t.Errorf("the output is %q", first.output)
+	if first.Output != "/data:\ninner\n\n/data/inner/tmp:\nmine:x:7:\n" {
+		t.Errorf("the output is %q", first.Output)
 	}
 	if got, want := names(t, first.layers[0]), []string{"out/", "out/file"}; !slices.Equal(got, want) {
 		t.Errorf("the layer has %q, not %q", got, want)
@@ -52,8 +52,8 @@ func TestMountsLeaveNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if second.output != "kept\n" {
-		t.Errorf("in the next container the output is %q", second.output)
+	if second.Output != "kept\n" {
+		t.Errorf("in the next container the output is %q", second.Output)
 	}
 }
 
@@ -68,8 +68,8 @@ func TestMountIsOpenToUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.output != "mine\n" {
-		t.Errorf("the output is %q", got.output)
+	if got.Output != "mine\n" {
+		t.Errorf("the output is %q", got.Output)
 	}
 }
 
@@ -87,8 +87,8 @@ func TestWritableBind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "of the context\nfile\nmore\nls: /mnt: No such file or directory\n"; got.output != want {
-		t.Errorf("the output is %q, not %q", got.output, want)
+	if want := "of the context\nfile\nmore\nls: /mnt: No such file or directory\n"; got.Output != want {
+		t.Errorf("the output is %q, not %q", got.Output, want)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "more")); err == nil {
 		t.Error("the context was changed")
@@ -108,8 +108,8 @@ func TestCopyOntoRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(got.output, "app extra /opt/app/file") {
-		t.Errorf("the output is %q", got.output)
+	if !strings.HasPrefix(got.Output, "app extra /opt/app/file") {
+		t.Errorf("the output is %q", got.Output)
 	}
 	if names := names(t, got.layers[0]); !slices.Equal(names, []string{"opt/", "opt/app/", "opt/app/file"}) {
 		t.Errorf("the layer has %q", names)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/unavailable"
 	"github.com/graft-cnb/graft/dockerfile/engine/remote"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 // bridgeEnv makes the test binary a program whose standard input and output are a
@@ -49,14 +50,9 @@ func bridge(socket string) int {
 func startDaemon(t *testing.T) string {
 	t.Helper()
 	program := os.Getenv("GRAFT_TEST_BUILDKITD")
-	_, runcErr := exec.LookPath("runc")
-	if os.Geteuid() != 0 || program == "" || runcErr != nil {
-		const what = "root, runc, and GRAFT_TEST_BUILDKITD to name a buildkitd"
-		if os.Getenv("GRAFT_REQUIRE_ALL") != "" {
-			t.Fatalf("this test needs %s, and GRAFT_REQUIRE_ALL is set", what)
-		}
-		t.Skipf("SKIPPED, this test needs %s", what)
-	}
+	needs.Root(t)
+	needs.Program(t, "runc", "runc")
+	needs.That(t, program != "", "a buildkitd that GRAFT_TEST_BUILDKITD names")
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "buildkitd.sock")
 	daemon := exec.Command(program, "--root", filepath.Join(dir, "root"), "--addr", "unix://"+socket,
