@@ -145,11 +145,21 @@ func checkArchive(t *testing.T, archive, arch string) {
 	t.Helper()
 	headers, contents := readArchive(t, archive)
 	want := map[string]int64{
-		"lifecycle/": 0o755, "lifecycle/LICENSE.graft": 0o644,
+		"lifecycle/": 0o755, "lifecycle/LICENSE.graft": 0o644, "lifecycle/NOTICES.graft": 0o644,
 		"lifecycle/detector": 0o755, "lifecycle/generator": 0o755, "lifecycle/extender": 0o755,
 	}
 	if got := slices.Sorted(maps.Keys(headers)); !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
 		t.Errorf("the archive holds %q", got)
+	}
+	// The licences of what is linked in ask for it.
+	notices := []string{"github.com/moby/buildkit v", "Mozilla Public License"}
+	if arch == runtime.GOARCH {
+		notices = append(notices, "libseccomp, linked into the extender", "GNU LESSER GENERAL PUBLIC LICENSE")
+	}
+	for _, text := range notices {
+		if !strings.Contains(string(contents["lifecycle/NOTICES.graft"]), text) {
+			t.Errorf("the notices do not say %q", text)
+		}
 	}
 	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 	for name, mode := range want {

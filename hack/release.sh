@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds what is released, into dist/ (or $DIST): for each architecture an archive
-# with lifecycle/{detector,generator,extender}, all static, and SHA256SUMS. `make
-# release` calls it, with VERSION, TAGS, LDFLAGS and the list ARCHITECTURES.
+# with lifecycle/{detector,generator,extender}, all static, the licences of all that they
+# contain, and SHA256SUMS. `make release` calls it, with VERSION, TAGS, LDFLAGS and the
+# list ARCHITECTURES.
 #
 # The extender contains its own OCI runtime: that takes a C compiler and a static
 # libseccomp. For this machine's architecture both are required; for another one
@@ -66,6 +67,7 @@ build() {
 		CGO_ENABLED=1 GOARCH=$arch CC=$cc go build "${common[@]}" -tags "$TAGS,seccomp,netgo,osusergo" \
 			-ldflags "$LDFLAGS -buildid= -linkmode external -extldflags '-static -Wl,--build-id=none'" \
 			-o "$to/extender" ./cmd/extender
+		CGO_ENABLED=1 GOARCH=$arch CC=$cc hack/notices.sh "$TAGS,seccomp,netgo,osusergo" static >"$to/NOTICES.graft"
 		return
 	fi
 	[ "$arch" != "$own" ] ||
@@ -73,6 +75,7 @@ build() {
 	say "$arch: the extender has no OCI runtime of its own and needs runc, since this is missing: $missing"
 	CGO_ENABLED=0 GOARCH=$arch go build "${common[@]}" -tags "$TAGS" -ldflags "$LDFLAGS -buildid=" \
 		-o "$to/extender" ./cmd/extender
+	CGO_ENABLED=0 GOARCH=$arch hack/notices.sh "$TAGS" >"$to/NOTICES.graft"
 }
 
 mkdir -p "$dist"
@@ -86,7 +89,7 @@ for arch in "${architectures[@]}"; do
 	build "$arch" "$lifecycle"
 	cp LICENSE "$lifecycle/LICENSE.graft"
 	chmod 755 "$lifecycle" "$lifecycle"/{detector,generator,extender}
-	chmod 644 "$lifecycle/LICENSE.graft"
+	chmod 644 "$lifecycle"/{LICENSE,NOTICES}.graft
 	tar --create --directory "$work/$arch" --format=ustar --sort=name --mtime="@$epoch" \
 		--owner=0 --group=0 --numeric-owner lifecycle | gzip -9n >"$dist/graft-$VERSION-linux-$arch.tgz"
 done
