@@ -46,13 +46,13 @@ func TestCacheOfARegistryThatFallsSilent(t *testing.T) {
 	t.Cleanup(func() { close(ended); server.Close() })
 	cache := strings.TrimPrefix(server.URL, "http://") + "/cache"
 	from, to := parsed(t, chain.ParseCacheFrom, cache), parsed(t, chain.ParseCacheTo, cache)
-	run := func(from, to []chain.Cache) *harness {
+	run := func(silence time.Duration, from, to []chain.Cache) *harness {
 		h := withEngine(t)
 		state := filepath.Join(t.TempDir(), "state")
 		h.Engine = func(ctx context.Context) (chain.Engine, error) {
-			return engine.Open(ctx, "", engine.Options{StateDir: state, Silence: 300 * time.Millisecond})
+			return engine.Open(ctx, "", engine.Options{StateDir: state, Silence: silence})
 		}
-		h.CacheSilence = 5 * time.Second // not what ends it
+		h.CacheSilence = patience // not what ends it
 		h.CacheFrom = map[dockerfile.Kind][]chain.Cache{dockerfile.KindBuild: from}
 		h.CacheTo = map[dockerfile.Kind][]chain.Cache{dockerfile.KindBuild: to}
 		got := apply(t, h, dockerfile.Application{
@@ -64,7 +64,7 @@ func TestCacheOfARegistryThatFallsSilent(t *testing.T) {
 		}
 		return h
 	}
-	if h := run(nil, to); len(h.warnings) > 0 {
+	if h := run(0, nil, to); len(h.warnings) > 0 {
 		t.Fatalf("warnings %q", h.warnings)
 	}
 	for what, c := range map[string]struct {
@@ -79,7 +79,7 @@ func TestCacheOfARegistryThatFallsSilent(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			hangs.Store(c.hangs)
-			h := run(c.from, c.to)
+			h := run(300*time.Millisecond, c.from, c.to)
 			if len(h.warnings) != 1 || !strings.Contains(h.warnings[0], cache) {
 				t.Errorf("warnings %q", h.warnings)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -34,9 +35,6 @@ import (
 	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
-// testTime makes images of a test differ from those of another.
-var testTime = time.Unix(1_500_000_000, 0)
-
 // engineState is the state directory of the embedded engine for all tests.
 var engineState string
 
@@ -52,6 +50,22 @@ func TestMain(m *testing.M) {
 		log.Print(err)
 	}
 	os.Exit(code)
+}
+
+// patience is how long is waited for what happens in a moment on a machine that has
+// nothing else to do.
+const patience = time.Minute
+
+// neverSeen is an image whose layers the engine cannot have: neither of another test nor
+// of an earlier run of the same one.
+func neverSeen(t *testing.T, image v1.Image) v1.Image {
+	t.Helper()
+	// Times in a layer are whole seconds.
+	image, err := mutate.Time(image, time.Unix(rand.Int64N(1<<31), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
 }
 
 // harness is an applier whose engine and log a test can look at.

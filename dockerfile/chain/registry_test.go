@@ -103,11 +103,7 @@ func startWatched(t *testing.T, image v1.Image) (*watched, string) {
 func TestRegistryBaseAndOutput(t *testing.T) {
 	h := withEngine(t)
 	h.Keychain = keychain{}
-	image := makeBase(t, baseOptions{labels: map[string]string{"unique": t.Name()}})
-	image, err := mutate.Time(image, testTime)
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := neverSeen(t, makeBase(t, baseOptions{labels: map[string]string{"unique": t.Name()}}))
 	w, host := startWatched(t, image)
 	e := apply(t, h, dockerfile.Application{
 		Kind:    dockerfile.KindBuild,
@@ -171,10 +167,7 @@ func assertNowhere(t *testing.T, secret string, h *harness, e extended) {
 func TestInsecureRegistryGoesThroughTheSession(t *testing.T) {
 	h := withEngine(t)
 	h.Keychain = keychain{}
-	image, err := mutate.Time(makeBase(t, baseOptions{labels: map[string]string{"unique": t.Name()}}), testTime.AddDate(1, 0, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := neverSeen(t, makeBase(t, baseOptions{labels: map[string]string{"unique": t.Name()}}))
 	w, host := startWatched(t, image)
 	h.InsecureRegistries = []string{host}
 	e := apply(t, h, dockerfile.Application{

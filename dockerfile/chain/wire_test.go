@@ -48,12 +48,11 @@ func daemon(t *testing.T) string {
 			t.Log(output.String())
 		}
 	})
-	for range 100 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if conn, err := net.Dial("unix", socket); err == nil {
 			_ = conn.Close()
 			return socket
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	t.Fatalf("buildkitd does not listen:\n%s", output.String())
 	return ""
