@@ -48,6 +48,10 @@ func TestWhatDetectLeavesRunningIsKilled(t *testing.T) {
 	waitUntilGone(t, mark)
 }
 
+// patience is how long is waited for what happens in a moment on a machine that has
+// nothing else to do.
+const patience = time.Minute
+
 // waitUntilGone waits until the process whose id a file holds is no more, or a
 // zombie that nobody of us has to reap.
 func waitUntilGone(t *testing.T, file string) {
@@ -56,7 +60,7 @@ func waitUntilGone(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(id)), "stat"))
 		if err != nil || strings.Contains(string(stat), ") Z ") {
 			return

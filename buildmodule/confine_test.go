@@ -40,9 +40,13 @@ var attempts = map[string]string{
 	"fifo":             "mkfifo new",
 	"open directory":   `exec 9<dir; cd /; echo x >/proc/self/fd/9/inner`,
 	"through a link":   `ln -s "$PWD" "$CNB_OUTPUT_DIR/app"; echo x >"$CNB_OUTPUT_DIR/app/file"`,
-	"a child that outlives": `(setsid sh -c 'sleep 0.3; echo x >>file' >/dev/null 2>&1 &)
-sleep 0.05`,
+	"a child that outlives": `(setsid sh -c ': >"$HOME/begun"; sleep 0.3; echo x >>file; : ` + outlives + `' >/dev/null 2>&1 &)
+while [ ! -e "$HOME/begun" ]; do sleep 0.01; done`,
 }
+
+// outlives is in the arguments of a child that outlives its parent, and of nothing else
+// but who started it.
+var outlives = fmt.Sprintf("outlives-%d-%d", os.Getpid(), time.Now().UnixNano())
 
 // beyondLandlock are changes that only the other protections know of.
 var beyondLandlock = map[string]string{
@@ -78,7 +82,10 @@ func attempt(t *testing.T, protection Protection, body string) {
 		t.Fatal(err)
 	}
 	code, err := scene.run(protection, body)
-	time.Sleep(lateness(body))
+	outliving := strings.Contains(body, outlives)
+	if outliving {
+		waitUntilNoneHas(t, outlives)
+	}
 	after, stateErr := stateOf(scene.app)
 	if stateErr != nil {
 		t.Fatal(stateErr)
@@ -97,17 +104,31 @@ func attempt(t *testing.T, protection Protection, body string) {
 	if changed != nil && !errors.As(err, &found) {
 		t.Errorf("%v, and that was not found: %v", changed, err)
 	}
-	if changed == nil && lateness(body) == 0 {
+	if changed == nil && !outliving {
 		t.Errorf("nothing changed: the attempt is none")
 	}
 }
 
-// lateness is how long to wait for what a child that outlives would do.
-func lateness(body string) time.Duration {
-	if strings.Contains(body, "setsid") {
-		return 500 * time.Millisecond
+// waitUntilNoneHas waits until no process has a word in its arguments.
+func waitUntilNoneHas(t *testing.T, word string) {
+	t.Helper()
+	left := ""
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = ""
+		for _, file := range all {
+			if line, err := os.ReadFile(file); err == nil && bytes.Contains(line, []byte(word)) {
+				left = string(line)
+			}
+		}
+		if left == "" {
+			return
+		}
 	}
-	return 0
+	t.Fatalf("still running: %q", left)
 }
 
 // TestTheRestStaysWritable guards that protection of the app takes nothing else
