@@ -103,10 +103,12 @@ func TestPushGivesUp(t *testing.T) {
 		t.Run(stage, func(t *testing.T) {
 			t.Parallel()
 			ended := make(chan struct{})
+			var reached atomic.Bool
 			reference := faultyRegistry(t, func(_ http.ResponseWriter, r *http.Request) bool {
 				if !is(r) {
 					return false
 				}
+				reached.Store(true)
 				select {
 				case <-ended:
 				case <-r.Context().Done():
@@ -117,10 +119,13 @@ func TestPushGivesUp(t *testing.T) {
 			img := newImage(t, b, newLayer(t, tarOf(t, "content"), types.OCIUncompressedLayer))
 			err := deliver(t, img, result.Destinations{
 				Outputs:  []result.Output{{Reference: reference}},
-				Registry: base.Options{Silence: 200 * time.Millisecond},
+				Registry: base.Options{Silence: 2 * time.Second}, // of the stages before, too,
 			})
 			if err == nil || !strings.Contains(err.Error(), "push to "+reference) || !strings.Contains(err.Error(), "does not answer") {
 				t.Errorf("error %v", err)
+			}
+			if !reached.Load() {
+				t.Errorf("it was given up before that: %v", err)
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -107,6 +108,8 @@ func TestThereIsNeverMoreThanOneEntry(t *testing.T) {
 	}
 	stop, done := make(chan struct{}), make(chan struct{})
 	looks := 0
+	end := sync.OnceFunc(func() { close(stop); <-done })
+	defer end()
 	go func() {
 		defer close(done)
 		for {
@@ -135,8 +138,7 @@ func TestThereIsNeverMoreThanOneEntry(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	close(stop)
-	<-done
+	end()
 	if looks < 100 {
 		t.Errorf("only %d looks", looks)
 	}
