@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/graft-cnb/graft/dockerfile/internal/patience"
@@ -48,18 +49,27 @@ func TestSilenceEndsAConnection(t *testing.T) {
 
 // A transfer may take as long as it likes, if only something moves.
 func TestSlowIsNotSilent(t *testing.T) {
-	const silence, parts = 400 * time.Millisecond, 8
-	conn := dial(t, silence, func(c net.Conn) {
-		defer c.Close()
-		for range parts {
-			time.Sleep(silence / 4)
-			if _, err := c.Write([]byte("x")); err != nil {
-				return
+	synctest.Test(t, func(t *testing.T) { // with a clock of its own
+		const silence, parts = time.Minute, 8
+		here, there := net.Pipe()
+		pipe := func(context.Context, string, string) (net.Conn, error) { return here, nil }
+		conn, err := patience.Limit(pipe, silence)(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		go func() {
+			defer there.Close()
+			for range parts {
+				time.Sleep(silence - time.Second)
+				if _, err := there.Write([]byte("x")); err != nil {
+					return
+				}
 			}
+		}()
+		data, err := io.ReadAll(conn)
+		if err != nil || len(data) != parts {
+			t.Errorf("%d bytes, error %v", len(data), err)
 		}
 	})
-	data, err := io.ReadAll(conn)
-	if err != nil || len(data) != parts {
-		t.Errorf("%d bytes, error %v", len(data), err)
-	}
 }
