@@ -6,6 +6,8 @@
 #                          whose apt works; its user is 1001:1000
 #   GRAFT_TEST_BUILDKITD   path of a buildkitd of the version in go.mod
 #   GRAFT_TEST_BUILDCTL    path of a buildctl of the same version
+#   GRAFT_TEST_SEED        a number from the message of a test of random changes,
+#                          which it then repeats
 #   GRAFT_REQUIRE_ALL=1    a test that lacks something fails; it never skips
 set -euo pipefail
 # shellcheck source=hack/lib.sh

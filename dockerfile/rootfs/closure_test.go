@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,15 +54,31 @@ func TestLayerOfRandomChangesMakesTheOverlay(t *testing.T) {
 	})
 }
 
-// manySeeds runs a test with random changes, each time others.
+// seedVariable is the environment variable that repeats a failure.
+const seedVariable = "GRAFT_TEST_SEED"
+
+// manySeeds runs a test with random changes, each time others, or with those of the seed
+// that the environment names.
 func manySeeds(t *testing.T, test func(t *testing.T, m *mess)) {
-	rounds := 40
+	seeds := make([]uint64, 40)
 	if testing.Short() {
-		rounds = 10
+		seeds = seeds[:10]
 	}
-	for range rounds {
-		seed := rand.Uint64()
+	for n := range seeds {
+		seeds[n] = rand.Uint64()
+	}
+	if given := os.Getenv(seedVariable); given != "" {
+		seed, err := strconv.ParseUint(given, 10, 64)
+		check(t, err)
+		seeds = []uint64{seed}
+	}
+	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("%s=%d repeats this", seedVariable, seed)
+				}
+			})
 			test(t, &mess{random: rand.New(rand.NewPCG(seed, 0))})
 		})
 	}
