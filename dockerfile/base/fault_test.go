@@ -88,7 +88,7 @@ func TestSilentRegistryIsGivenUp(t *testing.T) {
 				}
 				select {
 				case <-r.Context().Done():
-				case <-time.After(20 * time.Second):
+				case <-time.After(5 * time.Minute): // it was given up long before
 				}
 				return true
 			})
@@ -97,7 +97,7 @@ func TestSilentRegistryIsGivenUp(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "does not answer") || !strings.Contains(err.Error(), reference) {
 				t.Errorf("error %v", err)
 			}
-			if took := time.Since(start); took > 15*time.Second {
+			if took := time.Since(start); took > time.Minute { // the registry is silent for longer
 				t.Errorf("it took %v", took)
 			}
 		})
