@@ -18,8 +18,8 @@ import (
 // so much since it was used: forward if it is negative, back if it is positive.
 func shiftRecords(t *testing.T, state string, by time.Duration) {
 	t.Helper()
-	file := filepath.Join(state, "runc-overlayfs", "metadata_v2.db")
-	db, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: time.Second})
+	file := filepath.Join(workerDir(t, state), "metadata_v2.db")
+	db, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
-	"github.com/graft-cnb/graft/dockerfile/engine/internal/enginetest"
 )
 
 // A RUN is executed and its result exported; a second engine on the same state
@@ -115,33 +115,41 @@ func TestOpenWaitsForTheLock(t *testing.T) {
 	state := t.TempDir()
 	first := open(t, embedded.Options{StateDir: state})
 
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	var log enginetest.Log
-	if _, err := embedded.Open(ctx, embedded.Options{StateDir: state, Log: log.Write}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("opening a second engine: %v, want that the deadline was exceeded", err)
-	}
-	if !log.Has("INFO waiting for another process that uses the engine's state directory " + state) {
-		t.Errorf("nothing was said of waiting:\n%s", log.String())
+	// whenWaiting is a log that calls a function when the engine says that it waits.
+	whenWaiting := func(call func()) func(slog.Level, string) {
+		return func(level slog.Level, text string) {
+			if level == slog.LevelInfo && text == "waiting for another process that uses the engine's state directory "+state {
+				call()
+			}
+		}
 	}
 
-	second := make(chan error)
+	hung, end := context.WithTimeout(t.Context(), patience)
+	defer end()
+	ctx, cancel := context.WithCancel(hung)
+	defer cancel()
+	if _, err := embedded.Open(ctx, embedded.Options{StateDir: state, Log: whenWaiting(cancel)}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("opening a second engine: %v, want that it waits, says so, and is cancelled", err)
+	}
+
+	waits, second := make(chan error, 1), make(chan error, 1)
 	go func() {
-		e, err := embedded.Open(t.Context(), embedded.Options{StateDir: state})
+		e, err := embedded.Open(t.Context(), embedded.Options{StateDir: state, Log: whenWaiting(func() { waits <- nil })})
 		if err == nil {
 			err = e.Close()
 		}
 		second <- err
 	}()
+	await(t, "the second engine says that it waits", waits)
 	select {
 	case err := <-second:
 		t.Fatalf("the second engine did not wait: %v", err)
-	case <-time.After(300 * time.Millisecond):
+	default:
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-second; err != nil {
+	if err := await(t, "the second engine opens", second); err != nil {
 		t.Errorf("the second engine: %v", err)
 	}
 }
@@ -156,7 +164,7 @@ func TestCloseDropsOldRecords(t *testing.T) {
 	if !solveOnce(time.Nanosecond) {
 		t.Error("a record was dropped before its time")
 	}
-	snapshots, err := os.ReadDir(filepath.Join(state, "runc-overlayfs", "snapshots", "snapshots"))
+	snapshots, err := os.ReadDir(filepath.Join(workerDir(t, state), "snapshots", "snapshots"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,12 +4,14 @@ package embedded_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/tonistiigi/fsutil"
@@ -98,13 +100,48 @@ func solve(ctx context.Context, c *client.Client, definition *llb.Definition, op
 	return <-seen, err
 }
 
+// patience is how long is waited for what happens in a moment on a machine that has
+// nothing else to do.
+const patience = time.Minute
+
 // eventually waits for a condition that is about to hold.
-func eventually(t *testing.T, within time.Duration, what string, holds func() bool) {
+func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if holds() {
 			return
 		}
 	}
-	t.Fatalf("not within %v: %s", within, what)
+	t.Fatalf("not within %v: %s", patience, what)
+}
+
+// await waits for an outcome that somebody sends.
+func await(t *testing.T, what string, outcome <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-outcome:
+		return err
+	case <-time.After(patience):
+		t.Fatalf("not within %v: %s", patience, what)
+		return nil
+	}
+}
+
+// needOverlayfs needs overlayfs where tests keep their state: without it files are copied,
+// or, by root of a container, no engine is run.
+func needOverlayfs(t *testing.T) {
+	t.Helper()
+	needRoot(t)
+	err := overlayutils.Supported(t.TempDir())
+	needs.That(t, err == nil, fmt.Sprintf("a temporary directory in which overlayfs works, which TMPDIR may name (%v)", err))
+}
+
+// workerDir is where the engine keeps its snapshots and their records: its name says how.
+func workerDir(t *testing.T, state string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(state, "runc-*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the state directory has the workers %q (%v), wanted one", found, err)
+	}
+	return found[0]
 }

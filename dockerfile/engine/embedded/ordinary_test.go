@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
@@ -17,7 +16,8 @@ func needOrdinary(t *testing.T) (state string) {
 	needRoot(t) // to become somebody else
 	needs.Program(t, "newuidmap", "uidmap")
 	needs.Program(t, "newgidmap", "uidmap")
-	state = filepath.Join(t.TempDir(), "state")
+	own := t.TempDir()
+	state = filepath.Join(own, "state")
 	if err := os.Mkdir(state, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func needOrdinary(t *testing.T) (state string) {
 		t.Fatal(err)
 	}
 	// The directories that testing makes are root's alone.
-	for dir := filepath.Dir(state); dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+	for _, dir := range []string{own, filepath.Dir(own)} {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -35,6 +35,7 @@ func needOrdinary(t *testing.T) (state string) {
 
 // An ordinary user gets the same isolation, and is root of many users in a RUN.
 func TestOrdinaryUser(t *testing.T) {
+	needOverlayfs(t)
 	state := needOrdinary(t)
 	output := startHelper(t, helperOrdinary, state,
 		"echo id $(busybox id -u); busybox chown 33:33 /tmp && echo owner $(busybox stat -c %u:%g /tmp)").output(t)
@@ -66,13 +67,12 @@ func TestOrdinaryUsersKilledProgramLeavesNothing(t *testing.T) {
 	state := needOrdinary(t)
 	command, mark := sleepFor()
 	h := startHelper(t, helperOrdinary, state, command)
-	eventually(t, 20*time.Second, "the RUN runs", func() bool { return len(processesWith("sleep\x00"+mark)) == 2 })
+	eventually(t, "the RUN runs", func() bool { return len(processesWith("sleep\x00"+mark)) == 2 })
 	if err := h.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	h.Wait()
-	eventually(t, 3*time.Second, "the RUN ends", func() bool { return len(processesWith(mark)) == 0 })
-	checkNothingLeft(t, state, mark)
+	nothingIsLeft(t, state, mark)
 	if output := startHelper(t, helperOrdinary, state, "echo alive").output(t); !strings.Contains(output, "alive") {
 		t.Errorf("the next engine does not run: %s", output)
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/embedded"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/enginetest"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/ociruntime"
 )
 
@@ -79,10 +80,8 @@ func TestOwnRuntimeNeedsNoRunc(t *testing.T) {
 	t.Setenv("PATH", programs)
 	// One that would fail a RUN, if it were called.
 	trap := "#!" + busybox + " sh\necho a runc was called >&2; exit 9\n"
-	if err := errors.Join(os.WriteFile(filepath.Join(programs, "busybox"), program, 0o755),
-		os.WriteFile(filepath.Join(programs, "runc"), []byte(trap), 0o755)); err != nil {
-		t.Fatal(err)
-	}
+	enginetest.Program(t, filepath.Join(programs, "busybox"), program)
+	enginetest.Program(t, filepath.Join(programs, "runc"), []byte(trap))
 	for _, with := range []string{"a runc that fails", "no runc"} {
 		e := open(t, embedded.Options{StateDir: t.TempDir()})
 		if result, err := run(t.Context(), e, "true", t.TempDir()); err != nil {

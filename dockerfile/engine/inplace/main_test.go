@@ -147,7 +147,7 @@ func (c *container) open(change ...func(*inplace.Options)) *inplace.Engine {
 	for _, f := range change {
 		f(&opts)
 	}
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	e, err := inplace.Open(ctx, opts)
 	if err != nil {

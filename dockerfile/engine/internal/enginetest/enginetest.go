@@ -4,12 +4,25 @@ package enginetest
 import (
 	"bytes"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/moby/buildkit/client"
 )
+
+// Program writes a file that can be executed at once. Whoever forks meanwhile would keep it
+// open for writing for a moment, and then it cannot be; so nobody may fork.
+func Program(t testing.TB, path string, content []byte) {
+	t.Helper()
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	if err := os.WriteFile(path, content, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Log is an engine's log that a test can look at. The zero value is empty.
 type Log struct {
