@@ -49,6 +49,12 @@ if [ "$(id -u)" != 0 ] || ! command -v dockerd >/dev/null || ! command -v docker
 	say "NOT TESTED: builds in containers, as platforms make them, which need root, dockerd and docker (docker.io)"
 fi
 
+# The programs as users run them, which start daemons and containers, are tested
+# when all else is and by themselves: beside other tests everything takes long.
+acceptance=$(go list ./acceptance) all=$(go list ./...)
+mapfile -t others < <(grep -vxF "$acceptance" <<<"$all")
+
 # Never from the cache of test results: Go does not see what the programs that a
 # test starts depend on.
-exec go test -count=1 -timeout 45m "$@" ./...
+go test -count=1 -timeout 45m "$@" "${others[@]}"
+exec go test -count=1 -timeout 45m "$@" "$acceptance"
