@@ -1,7 +1,9 @@
 // Package dockerd is for tests and benchmarks that need Docker's engine: it starts a
 // daemon apart from any that the machine has, and ends it with all that it started.
 //
-// It never speaks to another daemon, nor changes anything of the machine's network.
+// It speaks to no other Docker daemon, nor changes anything of the machine's network. Of a
+// containerd that the machine has, which dockerd uses in place of one of its own, it uses
+// namespaces that nobody else does.
 package dockerd
 
 import (
@@ -25,8 +27,8 @@ import (
 )
 
 const (
-	startPatience = 30 * time.Second
-	endPatience   = 20 * time.Second
+	startPatience = time.Minute
+	endPatience   = time.Minute
 )
 
 // Options say how a daemon is started.
@@ -83,6 +85,7 @@ func (d *Daemon) start() error {
 	d.process = exec.Command(d.options.Dockerd, append([]string{
 		"--config-file", config, "--data-root", data, "--exec-root", filepath.Join(d.dir, "exec"),
 		"--pidfile", filepath.Join(d.dir, "pid"), "--host", d.Host,
+		"--containerd-namespace", filepath.Base(d.dir), "--containerd-plugins-namespace", filepath.Base(d.dir) + "-plugins",
 		"--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false",
 	}, d.options.Args...)...)
 	d.process.Env = []string{"PATH=" + d.options.Path, "HOME=" + d.dir}
