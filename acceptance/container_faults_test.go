@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // faultsInContainers are what goes wrong while an image is extended in a container: each
@@ -181,15 +180,15 @@ func (b *appBuild) begin() (extender *exec.Cmd, name, mark string) {
 	extender = b.extender("run")
 	check(b.t, extender.Start())
 	b.t.Cleanup(func() { endProcesses(b.t, name) })
-	eventually(b.t, 60*time.Second, "the RUN runs", func() bool { return len(processesWith(b.t, "sleep\x00"+mark)) > 0 })
+	eventually(b.t, "the RUN runs", func() bool { return len(processesWith(b.t, "sleep\x00"+mark)) > 0 })
 	return extender, name, mark
 }
 
 // ended waits for the extender that was begun, and for what it has started.
 func (b *appBuild) ended(extender *exec.Cmd, mark string) (code int) {
 	b.t.Helper()
-	_ = extender.Wait() // the code tells
-	eventually(b.t, 10*time.Second, "the RUN ends", func() bool { return len(processesWith(b.t, "sleep\x00"+mark)) == 0 })
+	await(b.t, extender)
+	nothingLeft(b.t, "the RUN's processes", func() []string { return processesWith(b.t, "sleep\x00"+mark) })
 	b.noResult()
 	b.options = b.options[:len(b.options)-2]
 	return extender.ProcessState.ExitCode()

@@ -75,7 +75,7 @@ func phasesInContainers(t *testing.T, p *buildPlatform, e containerEngine) {
 	}
 	wanted := map[string]int{"one build": 51, "one run": 0, "other build": 51, "other run": 0}
 	for name, outcomeOf := range extenders {
-		o := outcomeOf(5 * time.Minute)
+		o := outcomeOf(5 * patience)
 		if o.code != wanted[name] || !strings.Contains(o.stdout, e.says) {
 			t.Errorf("%s: wanted exit code %d, and that the extender says %q: %v", name, wanted[name], e.says, o)
 		}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // allowedNamespaces are the options of docker run under which a container may make user
@@ -71,12 +70,12 @@ func killedBesideOthers(t *testing.T, b *appBuild) {
 		endProcesses(t, name)
 		_ = c.Wait() // it was killed
 	})
-	eventually(t, 60*time.Second, "the RUN runs", func() bool { return len(processesWith(t, "sleep\x00"+mark)) == 3 })
+	eventually(t, "the RUN runs", func() bool { return len(processesWith(t, "sleep\x00"+mark)) == 3 })
 	b.docker.docker(t, "exec", name, "sh", "-c", "kill -9 $(cat /tmp/extender)")
 	left := ""
-	eventually(t, 10*time.Second, "nothing is left beside the first process", func() bool {
+	eventually(t, "nothing is left beside the first process", func() bool {
 		left = b.docker.docker(t, "top", name, "-o", "pid,args")
-		return strings.Count(left, "\n") == 1 && strings.Contains(left, "sleep 60")
+		return strings.Count(left, "\n") == 1 && strings.Contains(left, "sleep 1000")
 	})
 	b.docker.docker(t, "kill", name)
 	b.noResult()
@@ -88,6 +87,6 @@ func besideShell(extender *exec.Cmd) *exec.Cmd {
 	i := slices.Index(extender.Args, "/cnb/lifecycle/extender")
 	extender.Args[i] = "/bin/sh"
 	extender.Args = slices.Insert(extender.Args, i+2, "-c",
-		`/cnb/lifecycle/extender "$@" & echo $! >/tmp/extender; wait; exec sleep 60`, "sh")
+		`/cnb/lifecycle/extender "$@" & echo $! >/tmp/extender; wait; exec sleep 1000`, "sh")
 	return extender
 }

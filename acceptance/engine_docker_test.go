@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // address is the daemon as an engine.
@@ -61,13 +60,12 @@ func TestDockerAsEngine(t *testing.T) {
 			if !slices.Equal(a.Config.Env, b.Config.Env) || a.Config.User != b.Config.User || !maps.Equal(a.Config.Labels, b.Config.Labels) {
 				t.Errorf("the configs are %v and %v", a.Config, b.Config)
 			}
-			again := digest(t, s.image())
-			_, o = make(d.engine())
+			again, o := make(d.engine())
 			if len(o.cached()) == 0 {
 				t.Errorf("nothing is cached: %v", o)
 			}
-			if got := digest(t, s.image()); got != again {
-				t.Errorf("the second time it is %v, and was %v", got, again)
+			if before, now := digest(t, s.image()), digest(t, again.image()); now != before {
+				t.Errorf("the second time it is %v, and was %v", now, before)
 			}
 		})
 	}
@@ -97,18 +95,13 @@ func TestDockerAsEngineFails(t *testing.T) {
 	mark := uniqueSeconds()
 	s.step("one", "USER root", "RUN --network=none sleep "+mark, "USER 7")
 	c := s.command()
-	check(t, c.Start())
-	eventually(t, 30*time.Second, "the RUN runs", func() bool { return len(processesWith(t, "sleep\x00"+mark)) > 0 })
-	begin := time.Now()
+	outcomeOf := start(t, c)
+	eventually(t, "the RUN runs", func() bool { return len(processesWith(t, "sleep\x00"+mark)) > 0 })
 	check(t, c.Process.Signal(syscall.SIGTERM))
-	_ = c.Wait() // its code is looked at
-	if code := c.ProcessState.ExitCode(); code != 143 {
-		t.Errorf("the exit code is %d", code)
+	if o := outcomeOf(patience); o.code != 143 {
+		t.Errorf("wanted exit code 143: %v", o)
 	}
-	if took := time.Since(begin); took > 20*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	eventually(t, 20*time.Second, "the RUN ends", func() bool { return len(processesWith(t, "sleep\x00"+mark)) == 0 })
+	eventually(t, "the RUN ends", func() bool { return len(processesWith(t, "sleep\x00"+mark)) == 0 })
 	if left := d.images(t); left != "" {
 		t.Errorf("the daemon has\n%s", left)
 	}

@@ -78,7 +78,7 @@ func TestSeveralDaemons(t *testing.T) {
 		"- "+daemons.engines[0].address+": no connection", "- "+daemons.engines[1].address+": no connection")
 }
 
-// A daemon that does not even refuse costs three seconds at most.
+// A daemon that does not even refuse costs three seconds.
 func TestSilentDaemonIsPassedOver(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, as far as the kernel is concerned
 	check(t, err)
@@ -90,7 +90,10 @@ func TestSilentDaemonIsPassedOver(t *testing.T) {
 		s.step("one", "RUN touch /tmp/x", "USER 7")
 		o := s.succeed("-app-id", fmt.Sprint(id))
 		passed = strings.Contains(o.stderr, silent.Addr().String()+" is passed over: ")
-		if o.took > 6*time.Second {
+		if passed && !strings.Contains(o.stderr, "no answer within 3s") {
+			t.Errorf("it is not said how long it was waited for: %v", o)
+		}
+		if o.took > patience {
 			t.Errorf("it took %v", o.took)
 		}
 	}
@@ -145,11 +148,11 @@ func TestBuildLostWithItsDaemon(t *testing.T) {
 			outcomeOf := start(t, s.command())
 			select {
 			case <-arrived:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("nothing runs")
 			}
 			check(t, end(daemons.daemons[first]))
-			o := outcomeOf(30 * time.Second)
+			o := outcomeOf(patience)
 			ids := brought()
 			if o.code != 0 || len(ids) != 2 || ids[0] != ids[1] || ids[0] == "" {
 				t.Fatalf("build ids are %q: %v", ids, o)
@@ -175,7 +178,7 @@ func TestDaemonByOutput(t *testing.T) {
 		return daemons.used(t, s.succeed("-preflight", "-output", output))
 	}
 	count := [2]int{}
-	for n := range 16 {
+	for n := 0; n < 16 || n < 60 && (count[0] == 0 || count[1] == 0); n++ { // which has which is chance
 		repository := fmt.Sprintf("registry:registry.example.com/app-%d", n)
 		first := used(repository + ":1")
 		if second := used(repository + ":2"); second != first {
@@ -184,6 +187,6 @@ func TestDaemonByOutput(t *testing.T) {
 		count[first]++
 	}
 	if count[0] == 0 || count[1] == 0 {
-		t.Errorf("of 16 applications the daemons have %v", count)
+		t.Errorf("of all applications the daemons have %v", count)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 )
 
 // engine is where a scene's extender solves.
@@ -36,6 +38,18 @@ func embeddedIn(t *testing.T, state string) engine {
 	need(t, os.Geteuid() == 0, "root, to run the embedded engine with the owners of files")
 	needProgram(t, "runc", "runc")
 	return engine{name: "embedded", state: state}
+}
+
+// needOverlayfs needs overlayfs beside an engine's state directory: without it files are
+// copied, with a warning.
+func needOverlayfs(t *testing.T, state string) {
+	t.Helper()
+	need(t, os.Geteuid() == 0, "root, to mount")
+	dir, err := os.MkdirTemp(filepath.Dir(state), "overlayfs-")
+	check(t, err)
+	defer os.RemoveAll(dir)
+	err = overlayutils.Supported(dir)
+	need(t, err == nil, fmt.Sprintf("a temporary directory in which overlayfs works, which TMPDIR may name (%v)", err))
 }
 
 // needProgram ends the test if a program is not installed.
@@ -89,7 +103,7 @@ func startBuildkitd(t *testing.T, args ...string) (engine, *exec.Cmd) {
 	daemon.Stdout, daemon.Stderr = log, log
 	check(t, daemon.Start())
 	t.Cleanup(func() { stopDaemon(t, daemon, log.Name()) })
-	eventually(t, 20*time.Second, "buildkitd makes its socket", func() bool {
+	eventually(t, "buildkitd makes its socket", func() bool {
 		_, err := os.Stat(socket)
 		return err == nil
 	})
@@ -106,7 +120,7 @@ func stopDaemon(t *testing.T, daemon *exec.Cmd, log string) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("%s does not end", filepath.Base(daemon.Path))
 		_ = daemon.Process.Kill()
 		<-ended
@@ -124,13 +138,43 @@ func eachEngine(t *testing.T, test func(t *testing.T, e engine)) {
 	t.Run("buildkitd", func(t *testing.T) { test(t, buildkitd(t)) })
 }
 
+// patience is how long is waited for what happens in a moment on a machine that has
+// nothing else to do.
+const patience = time.Minute
+
 // eventually waits until a condition holds.
-func eventually(t *testing.T, patience time.Duration, what string, holds func() bool) {
+func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within %v", what, patience)
 		}
+	}
+}
+
+// nothingLeft waits until a list is empty, of what goes away a moment after whom it
+// belonged to.
+func nothingLeft(t *testing.T, what string, list func() []string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		left := list()
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%s are left after %v: %v", what, patience, left)
+			return
+		}
+	}
+}
+
+// await waits for the end of a command that was started; one that does not end is killed.
+func await(t *testing.T, c *exec.Cmd) {
+	t.Helper()
+	hung := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
+	_ = c.Wait() // the exit code tells
+	if !hung.Stop() {
+		t.Errorf("%v has not ended after %v", c.Args, patience)
 	}
 }
 

@@ -74,7 +74,7 @@ func freeAddress(t *testing.T) string {
 // awaitListener waits until somebody listens at an address.
 func awaitListener(t *testing.T, address string) {
 	t.Helper()
-	eventually(t, 20*time.Second, "somebody listens at "+address, func() bool {
+	eventually(t, "somebody listens at "+address, func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
@@ -133,7 +133,7 @@ func TestTLS(t *testing.T) {
 			for name, value := range test.change {
 				s.env["CNB_BUILDKIT_TLS_"+name] = value
 			}
-			if o := s.fail(103, address, test.says); o.took > 5*time.Second {
+			if o := s.fail(103, address, test.says); o.took > patience {
 				t.Errorf("it took %v", o.took)
 			}
 		})
@@ -152,7 +152,7 @@ func TestTLSWithoutIt(t *testing.T) {
 		s := newScene(t, "run", "oci:"+smallBase(t, nil), engine{address: "tcp://" + address})
 		s.step("one", "RUN true", "USER 7")
 		s.env["CNB_BUILDKIT_TLS_SERVER_NAME"] = "builder.internal"
-		if o := s.fail(103, address, "TLS failed", "listens there, and with TLS?"); o.took > 5*time.Second {
+		if o := s.fail(103, address, "TLS failed", "listens there, and with TLS?"); o.took > patience {
 			t.Errorf("it took %v", o.took)
 		}
 	}

@@ -56,7 +56,7 @@ func crossing(t *testing.T, expected int) (url string) {
 		select {
 		case <-all:
 			_, _ = io.WriteString(w, "go\n") // who has gone needs no answer
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			http.Error(w, "nobody else comes", http.StatusGatewayTimeout)
 		case <-ended:
 		}
@@ -116,7 +116,7 @@ func TestBothKindsOrNone(t *testing.T) {
 			failing(t, s)
 			s.write("layers/extended/build/sha256:earlier/result", "of an earlier run")
 			o := failAlone(t, s, 102, c.says)
-			if o.took > 20*time.Second {
+			if o.took > patience { // the other one sleeps for longer
 				t.Errorf("it took %v", o.took)
 			}
 			for _, kind := range []string{"build", "run"} {
@@ -143,11 +143,11 @@ func TestBothKindsLoseTheirDaemon(t *testing.T) {
 	outcomeOf := start(t, s.command())
 	select {
 	case <-arrived:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing runs")
 	}
 	check(t, daemons.daemons[first].Process.Kill())
-	o := outcomeOf(30 * time.Second)
+	o := outcomeOf(patience)
 	if o.code != 0 || daemons.used(t, o) == first || strings.Count(o.stderr, "lost in the midst of the build") != 1 {
 		t.Fatalf("the other daemon is not used, or not with one warning: %v", o)
 	}

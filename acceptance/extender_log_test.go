@@ -49,7 +49,9 @@ func TestProgressModes(t *testing.T) {
 // The log level decides what is said, and a success says nothing on stderr
 // (platform.md, "Outputs").
 func TestLogLevels(t *testing.T) {
-	s := newScene(t, "run", "oci:"+smallBase(t, nil), embedded(t))
+	e := embedded(t)
+	needOverlayfs(t, e.state) // or the engine warns on stderr
+	s := newScene(t, "run", "oci:"+smallBase(t, nil), e)
 	s.step("one", "ARG build_id", "RUN echo what-the-command-says $build_id", "USER 7")
 	delete(s.env, "CNB_PROGRESS")
 	for level, c := range map[string]struct{ info, progress bool }{

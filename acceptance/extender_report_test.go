@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -250,7 +249,7 @@ func TestReportOfEveryEnd(t *testing.T) {
 	t.Run("signal", func(t *testing.T) {
 		s := startSleeper(t, embedded(t), "-report", "report.json")
 		check(t, s.command.Process.Signal(syscall.SIGTERM))
-		s.wait(10 * time.Second)
+		s.wait()
 		if r, text := readReport(t, s.path("report.json")); r.ExitCode != 143 || r.Result != "failure" || r.results(0, 0) == "" || strings.Contains(r.results(0, 0), "failed") {
 			t.Errorf("the report is %s", text)
 		}

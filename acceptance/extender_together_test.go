@@ -17,9 +17,16 @@ import (
 
 // start starts a command whose outcome is there once the returned function is
 // called.
-func start(t *testing.T, c *exec.Cmd) (outcomeOf func(patience time.Duration) outcome) {
+func start(t *testing.T, c *exec.Cmd) (outcomeOf func(within time.Duration) outcome) {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
+	outcomeOf, _ = startAndListen(t, c)
+	return outcomeOf
+}
+
+// startAndListen is start for who wants to know what is said meanwhile, on stdout.
+func startAndListen(t *testing.T, c *exec.Cmd) (outcomeOf func(within time.Duration) outcome, said func() string) {
+	t.Helper()
+	var stdout, stderr heard
 	c.Stdout, c.Stderr = &stdout, &stderr
 	begin := time.Now()
 	check(t, c.Start())
@@ -32,15 +39,33 @@ func start(t *testing.T, c *exec.Cmd) (outcomeOf func(patience time.Duration) ou
 		_ = c.Process.Kill()
 		<-ended
 	})
-	return func(patience time.Duration) outcome {
+	return func(within time.Duration) outcome {
 		t.Helper()
 		select {
 		case <-ended:
-		case <-time.After(patience):
-			t.Fatalf("%v has not ended after %v", c.Args, patience)
+		case <-time.After(within):
+			t.Fatalf("%v has not ended after %v; it said:\n%s%s", c.Args, within, stdout.String(), stderr.String())
 		}
 		return outcome{c.ProcessState.ExitCode(), stdout.String(), stderr.String(), time.Since(begin)}
-	}
+	}, stdout.String
+}
+
+// heard is what was said up to now.
+type heard struct {
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.said.Write(p)
+}
+
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.said.String()
 }
 
 // Extenders that share a state directory wait for each other.
@@ -56,7 +81,7 @@ func TestExtendersSideBySide(t *testing.T) {
 		outcomes = append(outcomes, start(t, s.command()))
 	}
 	for i, outcomeOf := range outcomes {
-		if o := outcomeOf(time.Minute); o.code != 0 {
+		if o := outcomeOf(5 * patience); o.code != 0 {
 			t.Errorf("number %d failed: %v", i, o)
 			continue
 		}
@@ -80,7 +105,7 @@ func TestExtendersWithTheSameLayers(t *testing.T) {
 		}
 	}
 	for i, outcomeOf := range outcomes {
-		if o := outcomeOf(time.Minute); o.code != 0 {
+		if o := outcomeOf(5 * patience); o.code != 0 {
 			t.Errorf("number %d failed: %v", i, o)
 		}
 	}
@@ -104,17 +129,19 @@ func TestInterruptedWhileItWaits(t *testing.T) {
 	waiting := newScene(t, "run", first.base, e)
 	waiting.step("one", "RUN true", "USER 7")
 	c := waiting.command()
-	outcomeOf := start(t, c)
-	time.Sleep(time.Second) // until it waits
+	outcomeOf, said := startAndListen(t, c)
+	eventually(t, "it says that it waits", func() bool {
+		return strings.Contains(said(), "waiting for another process that uses the engine's state directory "+e.state)
+	})
 	check(t, c.Process.Signal(syscall.SIGTERM))
-	if o := outcomeOf(5 * time.Second); o.code != 143 {
+	if o := outcomeOf(patience); o.code != 143 {
 		t.Errorf("wanted exit code 143: %v", o)
 	}
 	if n := len(processesWith(t, first.mark)); n == 0 {
 		t.Error("the other one's RUN has ended")
 	}
 	check(t, first.command.Process.Signal(syscall.SIGINT))
-	first.wait(5 * time.Second)
+	first.wait()
 	first.checkNothingLeft(e)
 }
 
@@ -166,11 +193,11 @@ func TestInterruptedWhileTheRegistryHangs(t *testing.T) {
 			outcomeOf := start(t, c)
 			select {
 			case <-held:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("the registry was not asked")
 			}
 			check(t, c.Process.Signal(syscall.SIGINT))
-			if o := outcomeOf(5 * time.Second); o.code != 130 {
+			if o := outcomeOf(patience); o.code != 130 {
 				t.Errorf("wanted exit code 130: %v", o)
 			}
 			compareTrees(t, "before", before, "after", s.listing())
@@ -186,7 +213,7 @@ func TestDaemonThatDies(t *testing.T) {
 	e, daemon := startBuildkitd(t)
 	s := startSleeper(t, e)
 	check(t, daemon.Process.Kill())
-	s.wait(10 * time.Second)
+	s.wait()
 	if code := s.command.ProcessState.ExitCode(); code != 102 && code != 103 {
 		t.Errorf("exit code %d, wanted 102 or 103", code)
 	}
@@ -204,7 +231,7 @@ func TestRunThatLeavesProcesses(t *testing.T) {
 		mark := uniqueSeconds()
 		s := newScene(t, "run", "oci:"+smallBase(t, nil), e)
 		s.step("one", "RUN sleep "+mark+" & (sleep "+mark+" &) ; touch /tmp/x", "USER 7")
-		if o := s.succeed(); o.took > 30*time.Second {
+		if o := s.succeed(); o.took > patience { // they sleep for longer
 			t.Errorf("it took %v", o.took)
 		}
 		if left := processesWith(t, "sleep\x00"+mark); len(left) > 0 {

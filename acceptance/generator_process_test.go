@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // lookAround writes what a process is and has to files in the build context.
@@ -217,15 +216,15 @@ func hangAndDie(t *testing.T, way protection, program string, signal syscall.Sig
 	c := g.command(program)
 	outcomeOf := start(t, c)
 	self, left := 0, 0
-	eventually(t, 10*time.Second, "bin/generate hangs", func() bool {
+	eventually(t, "bin/generate hangs", func() bool {
 		self, left = readPID(filepath.Join(pids, "self")), readPID(filepath.Join(pids, "left"))
 		return self > 0 && left > 0
 	})
 	check(t, c.Process.Signal(signal))
-	if o := outcomeOf(5 * time.Second); o.code != code {
+	if o := outcomeOf(patience); o.code != code {
 		t.Errorf("want exit code %d, got %v", code, o)
 	}
-	eventually(t, 5*time.Second, "bin/generate dies", func() bool { return hasEnded(self) })
+	eventually(t, "bin/generate dies", func() bool { return hasEnded(self) })
 	if signal == syscall.SIGKILL {
 		check(t, syscall.Kill(left, syscall.SIGKILL))
 		return
