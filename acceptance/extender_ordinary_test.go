@@ -45,9 +45,8 @@ func administer(t *testing.T, program string, args ...string) {
 	}
 }
 
-// giveTo makes dir and everything in it a user's own, and what is above it, up to
-// the system's temporary directory, passable.
-func giveTo(t *testing.T, dir string, uid, gid int) {
+// chown makes dir and everything in it a user's own.
+func chown(t *testing.T, dir string, uid, gid int) {
 	t.Helper()
 	check(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -55,8 +54,18 @@ func giveTo(t *testing.T, dir string, uid, gid int) {
 		}
 		return os.Lchown(path, uid, gid)
 	}))
-	temp := filepath.Clean(os.TempDir())
-	for above := filepath.Dir(dir); above != temp && above != "/"; above = filepath.Dir(above) {
+}
+
+// giveTo makes dir, which is one of the test's temporary directories or in one, and
+// everything in it a user's own, and the test's directories above it passable.
+func giveTo(t *testing.T, dir string, uid, gid int) {
+	t.Helper()
+	chown(t, dir, uid, gid)
+	temp := filepath.Dir(filepath.Dir(t.TempDir()))
+	if !strings.HasPrefix(dir, temp+"/") {
+		t.Fatalf("%s is not below %s: what is above it is not the test's to change", dir, temp)
+	}
+	for above := filepath.Dir(dir); above != temp; above = filepath.Dir(above) {
 		check(t, os.Chmod(above, 0o755))
 	}
 }

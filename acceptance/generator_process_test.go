@@ -129,7 +129,7 @@ func TestExtensionsCanWork(t *testing.T) {
 				t.Parallel()
 				g := newGeneration(t, way, asRoot, "")
 				script := strings.ReplaceAll(work, "TMPDIR", g.path("tmp"))
-				check(t, os.WriteFile(g.path("extensions/evil/1/bin/generate"), []byte("#!/bin/sh\n"+script+writeDockerfile), 0o755))
+				g.write("extensions/evil/1/bin/generate", "#!/bin/sh\n"+script+writeDockerfile)
 				o := g.run("generator")
 				requireCode(t, o, 0, `^\[evil\] to stderr$`)
 				if !strings.Contains(o.stdout, "[evil] to stdout\n") || !strings.Contains(o.stdout, "[evil] install ok installed\n") {
@@ -147,7 +147,7 @@ func TestGroupsOfTheUserCount(t *testing.T) {
 		file := g.path("for-the-group")
 		check(t, os.WriteFile(file, nil, 0o640))
 		check(t, os.Chown(file, 0, otherGID))
-		check(t, os.WriteFile(g.path("extensions/evil/1/bin/generate"), []byte("#!/bin/sh\nset -e\ncat "+file+"\n"+writeDockerfile), 0o755))
+		g.write("extensions/evil/1/bin/generate", "#!/bin/sh\nset -e\ncat "+file+"\n"+writeDockerfile)
 		requireCode(t, g.run("generator"), 0)
 		g.asRoot = true
 		requireCode(t, g.run("generator"), 91, "Permission denied")
@@ -171,12 +171,12 @@ func TestGenerateFails(t *testing.T) {
 				"no program\x00":                   `exec format error`,
 				"#!/bin/sh\necho '%s' >&2; exit 1": `exit status 1`,
 			} {
-				check(t, os.WriteFile(program, []byte(content), 0o755))
+				writeProgram(t, program, content)
 				g.detect("generator")
 				requireCode(t, finish(t, g.command("generator")), 91, `extension evil@1: .*`+says)
 			}
 			check(t, os.Chmod(program, 0o644))
-			requireCode(t, finish(t, g.command("generator")), 91, `extension evil@1: .*bin/generate.*permission|execut`)
+			requireCode(t, finish(t, g.command("generator")), 91, `extension evil@1: .*bin/generate.*(permission|execut)`)
 		})
 	}
 }
@@ -211,7 +211,7 @@ func hangAndDie(t *testing.T, way protection, program string, signal syscall.Sig
 	pids := g.path("pids")
 	check(t, os.Mkdir(pids, 0o777))
 	check(t, os.Chmod(pids, 0o777))
-	check(t, os.WriteFile(g.path("extensions/evil/1/bin/generate"), []byte("#!/bin/sh\n"+strings.ReplaceAll(hang, "DIR", pids)), 0o755))
+	g.write("extensions/evil/1/bin/generate", "#!/bin/sh\n"+strings.ReplaceAll(hang, "DIR", pids))
 	g.detect(program)
 	c := g.command(program)
 	outcomeOf := start(t, c)

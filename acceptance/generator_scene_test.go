@@ -112,13 +112,14 @@ func newGeneration(t *testing.T, way protection, asRoot bool, script string) *ge
 		filepath.Join("platform", "env", "BP"): "1",
 	} {
 		check(t, os.MkdirAll(filepath.Dir(g.path(name)), 0o755))
-		check(t, os.WriteFile(g.path(name), []byte(content), 0o755))
+		g.write(name, content)
 	}
 	for name, content := range map[string]string{"file": "content\n", "dir/inner": "content\n"} {
 		check(t, os.WriteFile(filepath.Join(g.app, name), []byte(content), 0o644))
 	}
 	check(t, os.Symlink("file", filepath.Join(g.app, "link")))
-	for _, dir := range []string{g.app, g.home, g.path("tmp"), g.path("layers")} {
+	chown(t, g.app, buildUID, buildUID)
+	for _, dir := range []string{g.home, g.path("tmp"), g.path("layers")} {
 		giveTo(t, dir, buildUID, buildUID)
 	}
 	return g
@@ -132,7 +133,17 @@ func (g *generation) path(name string) string { return filepath.Join(g.dir, name
 // write writes a program of the generation.
 func (g *generation) write(name, content string) {
 	g.t.Helper()
-	check(g.t, os.WriteFile(g.path(name), []byte(content), 0o755))
+	writeProgram(g.t, g.path(name), content)
+}
+
+// writeProgram writes a file that can be executed at once. Whoever forks meanwhile, such
+// as a test that runs at the same time, would keep it open for writing for a moment, and
+// then it cannot be; so nobody may fork.
+func writeProgram(t *testing.T, path, content string) {
+	t.Helper()
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	check(t, os.WriteFile(path, []byte(content), 0o755))
 }
 
 // command is a program on this generation.
