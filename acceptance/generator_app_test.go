@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,14 +56,21 @@ var metadata = []attempt{
 		`perl -e 'my ($f, $n, $v) = ("file", "user.graft", "1"); syscall(%d, $f, $n, $v, 1, 0) == 0 or die $!'`, unix.SYS_SETXATTR), "file"},
 }
 
-// outlive are children that would change the app once bin/generate is gone.
-const outlive = `(setsid sh -c 'sleep 0.3; echo x >>file' >/dev/null 2>&1 &)
-(trap "" HUP TERM; setsid setsid sh -c 'exec >/dev/null 2>&1; sleep 0.3; echo x >late' &)
-sleep 0.05
-`
+// outlive are children that would change the app once bin/generate is gone, which it is
+// when they have begun. The mark is in their arguments, and of no other process.
+func outlive(mark string) string {
+	return strings.ReplaceAll(`BEGUN=$CNB_OUTPUT_DIR; n=0
+(setsid sh -c ': >"$0/one"; sleep 0.3; echo x >>file; : MARK' "$BEGUN" >/dev/null 2>&1 &)
+(trap "" HUP TERM; setsid setsid sh -c 'exec >/dev/null 2>&1; : >"$0/two"; sleep 0.3; echo x >late; : MARK' "$BEGUN" &)
+while [ ! -e "$BEGUN/one" ] || [ ! -e "$BEGUN/two" ]; do n=$((n+1)); [ $n -lt 6000 ] || exit 99; sleep 0.01; done
+`, "MARK", mark)
+}
 
-// afterAll is when the children of outlive would be done.
-const afterAll = 500 * time.Millisecond
+// afterAll waits until no child of outlive is left.
+func afterAll(t *testing.T, mark string) {
+	t.Helper()
+	nothingLeft(t, "children", func() []string { return processesWith(t, mark) })
+}
 
 // eachStart runs a test for both programs that generate, started as root and as
 // an ordinary user.
@@ -101,11 +107,12 @@ func TestAppCannotBeChanged(t *testing.T) {
 			for _, a := range tries {
 				fmt.Fprintf(&script, "T=$(mktemp -d)\n( %s ) 2>/dev/null && echo 'done: %s'\n", a.script, a.name)
 			}
-			g := newGeneration(t, way, asRoot, script.String()+outlive)
+			mark := uniqueSeconds()
+			g := newGeneration(t, way, asRoot, script.String()+outlive(mark))
 			before := inodes(t, g.app)
 			o := g.run(program)
 			requireCode(t, o, 0)
-			time.Sleep(afterAll)
+			afterAll(t, mark)
 			if after := inodes(t, g.app); !slices.Equal(before, after) {
 				t.Errorf("the app has changed from\n%s\nto\n%s\n%v", strings.Join(before, "\n"), strings.Join(after, "\n"), o)
 			}
@@ -152,10 +159,11 @@ func findChange(t *testing.T, way protection, program string, asRoot bool, a att
 // and what outlives bin/generate cannot change the app any more.
 func TestUnchangedAppIsAccepted(t *testing.T) {
 	eachStart(t, protections[len(protections)-1], func(t *testing.T, program string, asRoot bool) {
-		g := newGeneration(t, protections[len(protections)-1], asRoot, "cat file dir/inner; ls -laR; touch -c nothing\n"+outlive)
+		mark := uniqueSeconds()
+		g := newGeneration(t, protections[len(protections)-1], asRoot, "cat file dir/inner; ls -laR; touch -c nothing\n"+outlive(mark))
 		before := inodes(t, g.app)
 		requireCode(t, g.run(program), 0)
-		time.Sleep(afterAll)
+		afterAll(t, mark)
 		if after := inodes(t, g.app); !slices.Equal(before, after) {
 			t.Errorf("the app has changed from\n%s\nto\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 		}
