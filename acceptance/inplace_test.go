@@ -102,7 +102,8 @@ func TestInPlace(t *testing.T) {
 // look into processes: what can find credentials there is taken from it.
 func credentialsInPlace(t *testing.T, p *inPlaceTest) {
 	s := p.step(t,
-		"RUN for f in environ mem maps fd/0; do cat /proc/1/$f >>/found 2>/dev/null && echo le''ak /proc/1/$f; done; true",
+		// What may be opened may be read, though not at every place: memory not at the beginning.
+		"RUN for f in environ mem maps fd/0; do ( : </proc/1/$f ) 2>/dev/null && echo le''ak /proc/1/$f; done; true",
 		`RUN --mount=type=secret,id=key,target=/key cat /key >/dev/null && echo ${#GRAFT_SECRET} in the environment`,
 		"RUN ls /key /dev/shm 2>&1 | sed s/^/left:/")
 	s.env["CNB_REGISTRY_AUTH"] = `{"registry.example.com":"Bearer of-the-registry"}`
