@@ -240,6 +240,9 @@ func (a *applier) describe(f file, fd int, hdr *tar.Header) error {
 	return nil
 }
 
+// capability is the attribute that holds what a program may do.
+const capability = "security.capability"
+
 func (a *applier) setXattr(f file, hdr *tar.Header, attribute, value string) error {
 	if strings.HasPrefix(attribute, "trusted.") {
 		// They are an overlay's own, never an image's.
@@ -248,7 +251,10 @@ func (a *applier) setXattr(f file, hdr *tar.Header, attribute, value string) err
 	}
 	err := unix.Lsetxattr(a.dirs.full(f.path()), attribute, []byte(value), 0)
 	plain := hdr.Typeflag == tar.TypeReg || hdr.Typeflag == tar.TypeDir
-	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) && strings.HasPrefix(attribute, "user.") && !plain {
+	// Labels of a security module are the system's own, and capabilities are the image's.
+	dispensable := strings.HasPrefix(attribute, "user.") && !plain ||
+		strings.HasPrefix(attribute, "security.") && attribute != capability
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) && dispensable {
 		a.warnf("the attribute %s of %s is left out: %v", attribute, f.path(), err)
 		return nil
 	}
