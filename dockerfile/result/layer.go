@@ -11,10 +11,11 @@ import (
 	"io"
 	"os"
 
-	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/graft-cnb/graft/dockerfile/internal/decompress"
 )
 
 // ErrDamaged is wrapped when an added layer is not what its descriptor says.
@@ -143,7 +144,7 @@ func (l *Layer) open(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := compression.DecompressStream(&cancelReader{ctx, f})
+	r, err := decompress.Stream(&cancelReader{ctx, f})
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -32,10 +32,19 @@ type ApplyOptions struct {
 	// Skip are absolute paths, seen from the root, that nothing happens to, nor to
 	// anything below them. They need not be there.
 	Skip []string
+	// Archive says that it is no layer but any tar file, which is unpacked as in a root
+	// directory of its own: marks of removal are files like others, and a path that leads
+	// upwards ends at the root.
+	Archive bool
+	// Owner, if there is one, owns all files instead of whom the headers name.
+	Owner *Owner
 	// Warn gets what this system cannot hold, and is left out: a device in a user
 	// namespace, or an attribute that the file system does not have. Nil: dropped.
 	Warn func(format string, args ...any)
 }
+
+// Owner is a user and a group, by number.
+type Owner struct{ UID, GID int }
 
 // Apply applies an image layer, a tar file that is not compressed, onto the tree at
 // root (image-spec, layer.md, "Applying Changesets"). It reads the layer to its end.
@@ -58,7 +67,7 @@ func Apply(ctx context.Context, root string, layer io.Reader, opts ApplyOptions)
 		return err
 	}
 	a := &applier{
-		ctx: ctx, places: p, warn: opts.Warn,
+		ctx: ctx, places: p, warn: opts.Warn, archive: opts.Archive, owner: opts.Owner,
 		written: map[string]bool{}, dates: map[string]dates{},
 		buffer: make([]byte, 256<<10),
 	}
@@ -84,8 +93,11 @@ type applier struct {
 	places *places
 	dirs   *dirs
 	warn   func(format string, args ...any)
-	tar    *tar.Reader
-	buffer []byte
+	// archive and owner are those of ApplyOptions.
+	archive bool
+	owner   *Owner
+	tar     *tar.Reader
+	buffer  []byte
 	// written are the paths that the layer holds, so far. Whiteouts do not concern them.
 	written map[string]bool
 	// dates are what directories are dated to at the end.
@@ -136,11 +148,11 @@ func shown(name string) string {
 
 // clean is the name of an entry, or the target of a hard link, as an absolute path. No
 // builder of images writes a name that leads upwards.
-func clean(name string) (string, error) {
+func (a *applier) clean(name string) (string, error) {
 	if len(name) >= unix.PathMax {
 		return "", unix.ENAMETOOLONG
 	}
-	if strings.ContainsRune(name, 0) || slices.Contains(strings.Split(name, "/"), "..") {
+	if strings.ContainsRune(name, 0) || !a.archive && slices.Contains(strings.Split(name, "/"), "..") {
 		return "", fmt.Errorf("%w: the path %s is not one within a layer", ErrDamaged, shown(name))
 	}
 	return path.Clean("/" + name), nil
@@ -155,12 +167,15 @@ func (a *applier) entry(hdr *tar.Header) error {
 	if hdr.Typeflag == tar.TypeGNUSparse {
 		hdr.Typeflag = tar.TypeReg // the reader fills the holes
 	}
-	name, err := clean(hdr.Name)
+	if a.owner != nil {
+		hdr.Uid, hdr.Gid = a.owner.UID, a.owner.GID
+	}
+	name, err := a.clean(hdr.Name)
 	if err != nil || name == "/" {
 		return err
 	}
 	base := path.Base(name)
-	if strings.HasPrefix(base, whiteoutPrefix) {
+	if strings.HasPrefix(base, whiteoutPrefix) && !a.archive {
 		return a.whiteout(path.Dir(name), base)
 	}
 	if hdr.Uid < 0 || hdr.Gid < 0 || int64(hdr.Uid) >= math.MaxUint32 || int64(hdr.Gid) >= math.MaxUint32 {

@@ -299,6 +299,62 @@ func TestApplyWithoutDevices(t *testing.T) {
 	}
 }
 
+// An archive is no layer: marks of removal are files, and a path that leads upwards ends
+// at the root, as in a root directory of its own. A link in it leads nowhere else either:
+// the finding was that ADD in place followed one out of its destination.
+func TestApplyAnArchive(t *testing.T) {
+	needs.Root(t)
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root")
+	write(t, root, map[string]string{"opt/kept": "old", "etc/place": "mounted"})
+	write(t, dir, map[string]string{"outside/file": "old"})
+	archive := tarOf(t,
+		tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o700, Uid: 5, Gid: 5},
+		regular("opt/.wh.kept", "a mark"), regular("opt/.wh..wh..opq", "another"),
+		symlink("way", dir+"/outside"), regular("way/evil", "new"), regular("way/file", "new"),
+		symlink("up", "../outside"), regular("up/evil", "new"),
+		regular("../above", "new"), regular("opt/../../beside", "new"), hardlink("hard", "../../above"),
+		regular("etc/place", "new"),
+		tar.Header{Typeflag: tar.TypeReg, Name: "owned", Uid: 99, Gid: 99},
+		regular("first", "new"), tar.Header{Typeflag: tar.TypeLink, Name: "again", Linkname: "first", Mode: 0o4711},
+	)
+	check(t, rootfs.Apply(t.Context(), root, bytes.NewReader(archive), rootfs.ApplyOptions{
+		Archive: true, Owner: &rootfs.Owner{UID: 12, GID: 34}, Skip: []string{"/etc/place"},
+	}))
+	for name, want := range map[string]string{
+		"opt/kept": "old", "opt/.wh.kept": "a mark", "opt/.wh..wh..opq": "another", "above": "new", "beside": "new", "hard": "new",
+		"way": "-> " + dir + "/outside", "outside/evil": "new", "etc/place": "mounted",
+	} {
+		if got := contentAt(t, filepath.Join(root, name)); got != want {
+			t.Errorf("%s is %q, wanted %q", name, got, want)
+		}
+	}
+	if evil, old := contentAt(t, dir+"/outside/evil"), contentAt(t, dir+"/outside/file"); evil != "" || old != "old" {
+		t.Errorf("outside there are %q and %q", evil, old)
+	}
+	if around, err := os.ReadDir(dir); err != nil || len(around) != 2 {
+		t.Errorf("around the root: %v %v", around, err)
+	}
+	all := state(t, root, always)
+	for name, owner := range map[string]string{"owned": " 12:34 ", "above": " 12:34 ", "opt/kept": " 0:0 ", "first": "urwx--x--x 12:34 "} {
+		if !strings.Contains(all[name], owner) {
+			t.Errorf("%s is %q, wanted the owner%s", name, all[name], owner)
+		}
+	}
+}
+
+// Names of a layer may come twice, also at places that are left alone: a further name of
+// one has its content, and not another's.
+func TestApplyLinksToTheRightFileOfAPlace(t *testing.T) {
+	needs.Root(t)
+	root := t.TempDir()
+	check(t, apply(root, tarOf(t, regular("place/a", "first"), regular("place/a", "second"), regular("place/b", "b"),
+		hardlink("out", "place/a"), hardlink("other", "place/b")), "/place"))
+	if out, other := contentAt(t, root+"/out"), contentAt(t, root+"/other"); out != "second" || other != "b" {
+		t.Errorf("the links are to %q and %q", out, other)
+	}
+}
+
 // Applying ends with its context.
 func TestApplyIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())

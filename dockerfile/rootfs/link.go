@@ -17,6 +17,8 @@ type aside struct {
 	dir *dir
 	// files are what is there, by the name in the layer.
 	files map[string]string
+	// kept counts what was put there: a name may come twice.
+	kept int
 }
 
 // setAside keeps a file that has no place in the tree until the layer is applied.
@@ -25,7 +27,7 @@ func (a *applier) setAside(name string, hdr *tar.Header) error {
 		return nil
 	}
 	if hdr.Typeflag == tar.TypeLink {
-		first, err := clean(hdr.Linkname)
+		first, err := a.clean(hdr.Linkname)
 		if kept, ok := a.aside.files[first]; ok {
 			a.aside.files[name] = kept
 		}
@@ -41,9 +43,10 @@ func (a *applier) setAside(name string, hdr *tar.Header) error {
 			return errors.Join(err, os.Remove(made))
 		}
 		a.places.add(below(a.dirs.root, made))
-		a.aside = aside{&dir{fd: fd, path: below(a.dirs.root, made)}, map[string]string{}}
+		a.aside = aside{dir: &dir{fd: fd, path: below(a.dirs.root, made)}, files: map[string]string{}}
 	}
-	kept := strconv.Itoa(len(a.aside.files))
+	a.aside.kept++
+	kept := strconv.Itoa(a.aside.kept)
 	a.aside.files[name] = kept
 	return a.put(file{a.aside.dir, kept}, hdr)
 }
@@ -58,7 +61,7 @@ func (a *applier) removeAside() error {
 
 // linked is the file that a hard link is a further name of.
 func (a *applier) linked(hdr *tar.Header) (file, error) {
-	first, err := clean(hdr.Linkname)
+	first, err := a.clean(hdr.Linkname)
 	if err != nil {
 		return file{}, err
 	}

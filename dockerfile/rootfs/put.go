@@ -99,7 +99,10 @@ func (a *applier) make(f file, hdr *tar.Header) (err error) {
 	mode := uint32(hdr.Mode & 0o7777)
 	switch hdr.Typeflag {
 	case tar.TypeLink:
-		return a.link(f, hdr)
+		if err := a.link(f, hdr); err != nil || !a.archive {
+			return err
+		}
+		return a.describeLink(f, hdr)
 	case tar.TypeReg:
 		return a.makeRegular(f, hdr)
 	case tar.TypeSymlink:
@@ -119,6 +122,22 @@ func (a *applier) make(f file, hdr *tar.Header) (err error) {
 		return errors.Join(err, f.unlink())
 	}
 	return nil
+}
+
+// describeLink gives a file with a further name what the entry of that says: in an archive
+// it counts, while layers have it from the file itself.
+func (a *applier) describeLink(f file, hdr *tar.Header) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(f.dir.fd, f.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return unix.Fchownat(f.dir.fd, f.name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err := a.describe(f, byName, hdr); err != nil {
+		return err
+	}
+	return setDates(f.dir.fd, f.name, datesOf(hdr))
 }
 
 // makeRegular does what it can by the descriptor, which saves looking the name up again

@@ -3,13 +3,19 @@
 package inplace_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/tonistiigi/fsutil"
 )
 
 // TestChain runs steps on the container's own root: nothing is pulled, each step adds
@@ -98,6 +104,48 @@ func TestSecretIsOfOneRun(t *testing.T) {
 		}
 	}
 	c.nowhere("the secret")
+}
+
+// ADD of an archive stays in its destination, whatever links the archive makes; and no
+// program that a RUN has put there is called to decompress it, which would get this
+// process' environment.
+func TestArchivesOfOthers(t *testing.T) {
+	c := newContainer(t)
+	context := t.TempDir()
+	var packed bytes.Buffer
+	zipped := gzip.NewWriter(&packed)
+	w := tar.NewWriter(zipped)
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeSymlink, Name: "way", Linkname: c.path("data")},
+		{Typeflag: tar.TypeReg, Name: "way/evil", Mode: 0o644},
+		{Typeflag: tar.TypeReg, Name: "file", Mode: 0o644},
+	} {
+		c.must(w.WriteHeader(&h))
+	}
+	c.must(errors.Join(w.Close(), zipped.Close()))
+	c.must(os.WriteFile(filepath.Join(context, "a.tar.gz"), packed.Bytes(), 0o644))
+	t.Setenv("PATH", c.path("bin")+":"+os.Getenv("PATH")) // as in a container
+	t.Setenv("CREDENTIAL", "a credential")
+	state := base().
+		Run(sh("for p in unpigz pigz igzip xz; do rm -f /bin/$p; printf '#!%s/bin/sh\\nenv >>%s/taken\\n' " + c.root + " " + c.root + " >/bin/$p; chmod 755 /bin/$p; done")).Root().
+		File(llb.Copy(llb.Local("context"), "a.tar.gz", "/opt/", &llb.CopyInfo{AttemptUnpack: true, CreateDestPath: true}))
+	got, err := c.run(c.open(), state, func(o *client.SolveOpt) {
+		fs, err := fsutil.NewFS(context)
+		c.must(err)
+		o.LocalMounts["context"] = fs
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := names(t, got.layers[1]); !slices.Contains(all, "opt/file") || !slices.Contains(all, "opt/way") {
+		t.Errorf("the layer holds %q", all)
+	}
+	if _, err := os.Lstat(c.path("data/evil")); err == nil {
+		t.Error("a file was made outside of the destination")
+	}
+	if env, err := os.ReadFile(c.path("taken")); err == nil {
+		t.Errorf("a program of a RUN was called, with %s", env)
+	}
 }
 
 // TestSharedCache starts warm from a cache that another machine wrote, compressed or not:

@@ -20,6 +20,7 @@ import (
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/orphans"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/registries"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/statelock"
+	"github.com/graft-cnb/graft/dockerfile/internal/decompress"
 )
 
 // Engine is a BuildKit in this process that works on a root filesystem.
@@ -40,8 +41,9 @@ type Engine struct {
 // Where the engine cannot work, all that stands in the way is told in an
 // *engine.UnavailableError.
 //
-// From then on this process can no longer be inspected by others: a RUN would find
-// credentials in its memory and in its environment.
+// From then on this process can no longer be inspected by others, and calls no program to
+// decompress what it reads: a RUN would find credentials in its memory and in its
+// environment.
 func Open(ctx context.Context, opts Options) (*Engine, error) {
 	state, done, err := prepare(opts)
 	if err != nil {
@@ -49,6 +51,9 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("keep the memory of this process from a RUN: %w", err)
+	}
+	if err := decompress.WithoutPrograms(); err != nil {
+		return nil, err
 	}
 	lock, err := statelock.Lock(ctx, state, opts.Log)
 	if err != nil {

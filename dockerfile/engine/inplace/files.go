@@ -19,10 +19,11 @@ import (
 	"github.com/moby/buildkit/solver/llbsolver/ops/fileoptypes"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/worker"
-	"github.com/moby/go-archive"
-	"github.com/moby/go-archive/compression"
 	"github.com/moby/sys/user"
 	fscopy "github.com/tonistiigi/fsutil/copy"
+
+	"github.com/graft-cnb/graft/dockerfile/internal/decompress"
+	"github.com/graft-cnb/graft/dockerfile/rootfs"
 )
 
 // fileOp is a COPY, ADD or WORKDIR. BuildKit unpacks archives in a root directory and a
@@ -56,7 +57,7 @@ func (o *fileOp) Exec(ctx context.Context, job solver.JobContext, inputs []solve
 	if err != nil {
 		return nil, err
 	}
-	outs, err := ops.NewFileOpSolver(o.worker, &unpacker{inner}, o.refs).Solve(ctx, refs, o.op.Actions, job.Session())
+	outs, err := ops.NewFileOpSolver(o.worker, &unpacker{inner, o.worker.exec.root}, o.refs).Solve(ctx, refs, o.op.Actions, job.Session())
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,10 @@ func (o *fileOp) Exec(ctx context.Context, job solver.JobContext, inputs []solve
 }
 
 // unpacker does the actions of file operations.
-type unpacker struct{ *file.Backend }
+type unpacker struct {
+	*file.Backend
+	root *root
+}
 
 var _ fileoptypes.Backend = (*unpacker)(nil)
 
@@ -101,7 +105,7 @@ func (u *unpacker) Copy(ctx context.Context, from, to, users, groups fileoptypes
 			return err
 		}
 		if archived != nil {
-			err = u.unpack(archived, to, users, groups, action)
+			err = u.unpack(ctx, archived, to, users, groups, action)
 		} else {
 			single := action.CloneVT()
 			single.Src, single.AttemptUnpackDockerCompatibility = name, false
@@ -128,7 +132,7 @@ func openArchive(root, name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := compression.DecompressStream(f)
+	plain, err := decompress.Stream(f)
 	if err == nil {
 		_, err = tar.NewReader(plain).Next()
 		err = errors.Join(err, plain.Close())
@@ -143,7 +147,7 @@ func openArchive(root, name string) (*os.File, error) {
 }
 
 // unpack unpacks an archive, and closes it.
-func (u *unpacker) unpack(archived *os.File, to, users, groups fileoptypes.Mount, action *pb.FileActionCopy) error {
+func (u *unpacker) unpack(ctx context.Context, archived *os.File, to, users, groups fileoptypes.Mount, action *pb.FileActionCopy) error {
 	defer archived.Close()
 	root, err := directoryOf(to)
 	if err != nil {
@@ -153,20 +157,36 @@ func (u *unpacker) unpack(archived *os.File, to, users, groups fileoptypes.Mount
 	if err != nil {
 		return err
 	}
-	opts := &archive.TarOptions{BestEffortXattrs: true}
+	opts := rootfs.ApplyOptions{Archive: true, Skip: u.leftAloneBelow(dest)}
 	var chown fscopy.Chowner
 	if action.Owner != nil {
 		as, err := owner(action.Owner, mountable(users), mountable(groups))
 		if err != nil {
 			return err
 		}
-		opts.ChownOpts = &archive.ChownOpts{UID: as.UID, GID: as.GID}
+		opts.Owner = &rootfs.Owner{UID: as.UID, GID: as.GID}
 		chown = func(*fscopy.User) (*fscopy.User, error) { return as, nil }
 	}
 	if _, err := fscopy.MkdirAll(dest, 0o755, chown, nil); err != nil {
 		return err
 	}
-	return archive.Untar(archived, dest, opts)
+	plain, err := decompress.Stream(archived)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	return rootfs.Apply(ctx, dest, plain, opts)
+}
+
+// leftAloneBelow are the paths below a directory that are in no layer, as seen from it.
+func (u *unpacker) leftAloneBelow(dir string) []string {
+	var skip []string
+	for _, name := range u.root.leftAlone() {
+		if at := filepath.Join(u.root.dir, name); at != dir && within(at, dir) {
+			skip = append(skip, inside(at, dir))
+		}
+	}
+	return skip
 }
 
 // owner finds the numbers of an owner, whose names are those of the image that is

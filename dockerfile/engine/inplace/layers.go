@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/graft-cnb/graft/dockerfile/internal/decompress"
 	"github.com/graft-cnb/graft/dockerfile/rootfs"
 )
 
@@ -127,7 +128,7 @@ func (s *layers) stream(ctx context.Context, desc ocispecs.Descriptor) (io.ReadC
 	if err != nil {
 		return nil, fmt.Errorf("read cached layer %s: %w", desc.Digest, err)
 	}
-	plain, err := compression.DecompressStream(content.NewReader(ra))
+	plain, err := decompress.Stream(content.NewReader(ra))
 	if err != nil {
 		ra.Close()
 		return nil, fmt.Errorf("decompress cached layer %s: %w", desc.Digest, err)
