@@ -27,6 +27,12 @@ func NewStage(dir string) (*Stage, error) {
 	if err := mkdir(dir); err != nil {
 		return nil, fmt.Errorf("make directory for results: %w", err)
 	}
+	// Between its making and its lock a stage looks like one that was left.
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("lock directory for results: %w", err)
+	}
+	defer unlock()
 	removeStale(dir)
 	path, err := os.MkdirTemp(dir, stagePrefix)
 	if err != nil {
@@ -50,6 +56,24 @@ func (s *Stage) Path() string { return s.path }
 func (s *Stage) Close() error {
 	err := os.RemoveAll(s.path)
 	return errors.Join(err, s.lock.Close())
+}
+
+// lockDir keeps others that ask for it from a directory, and waits while somebody has it.
+func lockDir(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // removeStale removes stages whose process is gone. One that cannot be removed
