@@ -115,8 +115,7 @@ func (i *Image) Prepare(ctx context.Context, stage *Stage, to Destinations) (_ *
 	return d, nil
 }
 
-// Abort removes what was prepared. It does nothing to a Delivery that has come to
-// Deliver.
+// Abort removes what was prepared and has not become visible.
 func (d *Delivery) Abort() {
 	for _, p := range d.files {
 		p.abort()
@@ -124,12 +123,12 @@ func (d *Delivery) Abort() {
 	d.files = nil
 }
 
-// Deliver brings images to their destinations, all of them or none: first what
-// can fail for long, the pushes (to a Docker daemon too), and then the renames that make
-// the results visible. When it fails, results of earlier runs are as they were, but for
-// references and names that were pushed already. Root directories come last, since
-// nothing can be taken back there: when one cannot be changed, everything else has been
-// delivered.
+// Deliver brings images to their destinations: first what can fail for long, the pushes
+// (to a Docker daemon too), and then the renames that make the results visible. When it
+// fails before these, results of earlier runs are as they were, but for references and
+// names that were pushed already; a rename that fails leaves those before it. Root
+// directories come last, since nothing can be taken back there: when one cannot be
+// changed, everything else has been delivered.
 func Deliver(ctx context.Context, deliveries ...*Delivery) error {
 	for _, d := range deliveries {
 		if err := d.push(ctx); err != nil {
@@ -141,9 +140,9 @@ func Deliver(ctx context.Context, deliveries ...*Delivery) error {
 		abort(deliveries)
 		return fmt.Errorf("hand over extended image: %w", err)
 	}
-	for n, d := range deliveries {
+	for _, d := range deliveries {
 		if err := d.commit(); err != nil {
-			abort(deliveries[n+1:])
+			abort(deliveries)
 			return err
 		}
 	}
@@ -178,12 +177,11 @@ func (d *Delivery) push(ctx context.Context) error {
 }
 
 func (d *Delivery) commit() error {
-	files := d.files
-	d.files = nil
-	for _, p := range files {
-		if err := p.commit(); err != nil {
+	for len(d.files) > 0 {
+		if err := d.files[0].commit(); err != nil {
 			return err
 		}
+		d.files = d.files[1:]
 	}
 	if d.extended != nil {
 		return d.extended.commit()

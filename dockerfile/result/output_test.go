@@ -1,6 +1,7 @@
 package result_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/graft-cnb/graft/dockerfile/result"
 )
@@ -78,6 +80,111 @@ func TestFailedRunKeepsTheLayoutThatWasThere(t *testing.T) {
 	}
 	if _, err := os.Stat(absent); err == nil {
 		t.Error("a layout that was not there has been begun")
+	}
+}
+
+// Two runs that write to one layout at the same time leave the image of one of them, and
+// all of it: the blobs of the other were removed while it was still bringing them.
+func TestLayoutOutputOfTwoRuns(t *testing.T) {
+	b := newBase(t)
+	images := []*result.Image{
+		newImage(t, b, newLayer(t, tarOf(t, "one"), types.OCILayer)),
+		newImage(t, b, newLayer(t, tarOf(t, "two"), types.OCILayer)),
+		newImage(t, b, newLayer(t, tarOf(t, "two"), types.OCILayer), newLayer(t, tarOf(t, "three"), types.OCILayer)),
+	}
+	for n := range 20 {
+		out := filepath.Join(t.TempDir(), "out")
+		if n%2 == 1 { // and it may hold an image already, which goes
+			if err := deliver(t, images[2], result.Destinations{Outputs: []result.Output{{Layout: out}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var group errgroup.Group
+		for _, img := range images[:2] {
+			group.Go(func() error {
+				stage, err := result.NewStage(filepath.Dir(out))
+				if err != nil {
+					return err
+				}
+				defer stage.Close()
+				d, err := img.Prepare(t.Context(), stage, result.Destinations{Outputs: []result.Output{{Layout: out}}})
+				if err != nil {
+					return err
+				}
+				return result.Deliver(t.Context(), d)
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		index, err := layout.ImageIndexFromPath(out)
+		if err == nil {
+			err = validate.Index(index)
+		}
+		if err != nil {
+			t.Fatalf("in round %d the layout is not whole: %v", n, err)
+		}
+	}
+}
+
+// A run that is given up takes nothing away from another that has written to the same
+// layout.
+func TestAbortedRunKeepsTheLayoutOfAnother(t *testing.T) {
+	b := newBase(t)
+	out := filepath.Join(t.TempDir(), "out")
+	to := result.Destinations{Outputs: []result.Output{{Layout: out}}}
+	stage, err := result.NewStage(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stage.Close()
+	var both [2]*result.Delivery
+	for n, content := range []string{"one", "two"} {
+		both[n], err = newImage(t, b, newLayer(t, tarOf(t, content), types.OCILayer)).Prepare(t.Context(), stage, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := result.Deliver(t.Context(), both[1]); err != nil {
+		t.Fatal(err)
+	}
+	both[0].Abort() // which made the directory
+	index, err := layout.ImageIndexFromPath(out)
+	if err == nil {
+		err = validate.Index(index)
+	}
+	if err != nil {
+		t.Errorf("the layout is not whole: %v", err)
+	}
+}
+
+// Stages that are made at the same time leave each other alone: one that was just made was
+// taken for one that a killed run had left.
+func TestStagesAtTheSameTime(t *testing.T) {
+	dir := t.TempDir()
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			for range 50 {
+				stage, err := result.NewStage(dir)
+				if err != nil {
+					return err
+				}
+				if err := os.WriteFile(filepath.Join(stage.Path(), "file"), nil, 0o600); err != nil {
+					return errors.Join(err, stage.Close())
+				}
+				if err := stage.Close(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 
