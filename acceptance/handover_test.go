@@ -228,7 +228,8 @@ func last(t *testing.T, image v1.Image) v1.Layer {
 	return layers[len(layers)-1]
 }
 
-// What cannot be handed over is refused before anything is done, with what to do.
+// What cannot be handed over is refused before anything is done, with what to do. Whoever
+// asks for a report gets one all the same.
 func TestHandoverRefuses(t *testing.T) {
 	base := smallBase(t, nil)
 	for name, c := range map[string]struct {
@@ -250,10 +251,19 @@ func TestHandoverRefuses(t *testing.T) {
 			cell := newCell(t, base, engine{})
 			cell.extension("build", "RUN echo made >/made")
 			c.change(cell)
+			if cell.uid == 0 {
+				c.args = append(c.args, "-report", "/layers/report.json")
+			}
 			before := fileTree(t, cell.root)
 			o := cell.extend("build", c.args...)
 			if o.code != c.code {
 				t.Errorf("wanted exit code %d: %v", c.code, o)
+			}
+			if cell.uid == 0 {
+				r, text := readReport(t, cell.inside("/layers/report.json"))
+				if r.Result == "success" || r.ExitCode != c.code || r.Error == nil || !strings.Contains(string(text), c.says[0]) {
+					t.Errorf("the report is %s", text)
+				}
 			}
 			for _, text := range c.says {
 				if !strings.Contains(o.stderr, text) {

@@ -49,6 +49,9 @@ type Extender struct {
 	Root string
 	// RootSkip are paths in Root that are left as they are.
 	RootSkip []string
+	// Check, if there is one, tells of what follows what would make it fail, before
+	// anything is done. Its error carries a code.
+	Check func() error
 	// Report is the file or descriptor that gets the ExtendReport, also of a run that
 	// fails. Empty: none is written.
 	Report string
@@ -113,6 +116,11 @@ func (e Extender) Print(ctx context.Context, p Printer, w io.Writer, form docker
 // applications finds out what is to be applied to what, and whether it has somewhere
 // to go.
 func (e Extender) applications() ([]dockerfile.Application, error) {
+	if e.Check != nil {
+		if err := e.Check(); err != nil {
+			return nil, err
+		}
+	}
 	for _, kind := range e.Kinds {
 		if err := e.checkDestination(kind); err != nil {
 			return nil, err

@@ -53,9 +53,7 @@ func extend(ctx context.Context, in platform.ExtenderInputs) error {
 		return extender.Print(ctx, applier, in.Out, form)
 	}
 	if handover != nil {
-		if err := handover.Check(); err != nil {
-			return err
-		}
+		extender.Check = handover.Check
 	}
 	progress, closeProgress, err := openProgress(in)
 	if err != nil {
