@@ -139,6 +139,10 @@ func Open(ctx context.Context, source string, opts Options) (*Image, error) {
 	return img, nil
 }
 
+// maxConfig is how large the configuration of an image may be, in bytes: it is held in
+// memory, and who made the image says how much that takes.
+const maxConfig = 16 << 20
+
 // load fills in what every kind of base has, and checks that it belongs
 // together.
 func (i *Image) load() error {
@@ -148,6 +152,9 @@ func (i *Image) load() error {
 	}
 	if i.Manifest, err = i.image.Manifest(); err != nil {
 		return fmt.Errorf("parse manifest: %w", err)
+	}
+	if size := i.Manifest.Config.Size; size > maxConfig {
+		return fmt.Errorf("configuration %s is said to have %d bytes, and no image has more than %d: the image is damaged", i.Manifest.Config.Digest, size, maxConfig)
 	}
 	if i.RawConfig, err = i.image.RawConfigFile(); err != nil {
 		return fmt.Errorf("read configuration %s: %w", i.Manifest.Config.Digest, err)

@@ -68,19 +68,24 @@ func (l *composedLayer) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &verified{ReadCloser: r, want: l.desc.Digest, sum: sha256.New()}, nil
+	return &verified{ReadCloser: r, want: l.desc.Digest, left: l.desc.Size, sum: sha256.New()}, nil
 }
 
-// verified fails at the end of a blob that is not the one it should be.
+// verified fails at the end of a blob that is not the one it should be, and where that
+// should have ended: who sends it could go on for ever.
 type verified struct {
 	io.ReadCloser
 	want v1.Hash
+	left int64
 	sum  hash.Hash
 }
 
 func (v *verified) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
 	v.sum.Write(p[:n])
+	if v.left -= int64(n); v.left < 0 {
+		return n, fmt.Errorf("%w: layer %s is larger than its manifest says", errDamaged, v.want)
+	}
 	if err == io.EOF { //nolint:errorlint // readers return it as it is
 		if got := hex.EncodeToString(v.sum.Sum(nil)); got != v.want.Hex {
 			return n, fmt.Errorf("%w: layer %s has digest sha256:%s", errDamaged, v.want, got)
