@@ -22,8 +22,9 @@ type environment struct {
 	caps      apicaps.CapSet
 	sessionID string
 	platforms []ocispecs.Platform
-	// stored tells that images which the engine cannot pull are in its store.
-	stored bool
+	// stored is what images are called in the engine's store that it cannot pull, each
+	// with its digest as tag. Empty: it has no store for them.
+	stored string
 	// readFile reads a file of a state. Nil: nothing can be read yet, and what
 	// depends on it gets a placeholder.
 	readFile func(ctx context.Context, st llb.State, path string) ([]byte, error)
@@ -45,7 +46,10 @@ func (r *run) offline() environment {
 // online is the environment in which the graph is solved.
 func (r *run) online(gw gateway.Client) environment {
 	opts := gw.BuildOpts()
-	env := environment{gateway: gw, caps: opts.LLBCaps, sessionID: opts.SessionID, stored: r.store != nil}
+	env := environment{gateway: gw, caps: opts.LLBCaps, sessionID: opts.SessionID}
+	if r.store != nil {
+		env.stored = r.given
+	}
 	for _, w := range opts.Workers {
 		env.platforms = append(env.platforms, w.Platforms...)
 	}

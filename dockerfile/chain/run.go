@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/base"
 	"github.com/graft-cnb/graft/dockerfile/result"
@@ -39,9 +41,11 @@ type run struct {
 	// those who take the image for a cache.
 	inlineCache inlineCache
 	// store is that of an engine which can only put images there; stored is what the image
-	// is called in it.
+	// is called in it, and given are those that it gets to make it of. Another run that is
+	// over must not take away a name that both have.
 	store    Storing
 	stored   string
+	given    string
 	extended *result.Image
 	// onRoot tells that the engine has brought what was added to app.Root itself.
 	onRoot bool
@@ -56,6 +60,7 @@ func (b *batch) newRun(app dockerfile.Application) *run {
 		app:      app,
 		registry: base.Options{Keychain: b.Keychain, InsecureRegistries: b.InsecureRegistries, RootCAs: b.RegistryCA, Metadata: b.BaseMetadata},
 		epoch:    b.Epoch,
+		given:    "graft-base-" + uuid.NewString(),
 	}
 	if r.epoch.IsZero() {
 		r.epoch = DefaultEpoch

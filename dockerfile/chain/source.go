@@ -37,8 +37,8 @@ func (p *plan) source(img *base.Image, env environment, who string) llb.State {
 	}
 	store := "image-" + img.Digest.Hex
 	p.stores[store] = img
-	if env.stored {
-		return llb.Image("docker.io/library/"+inStore(img), llb.ResolveModePreferLocal, llb.Platform(img.Platform()), title)
+	if env.stored != "" {
+		return llb.Image("docker.io/library/"+inStore(env.stored, img), llb.ResolveModePreferLocal, llb.Platform(img.Platform()), title)
 	}
 	return llb.OCILayout(img.Name, llb.OCIStore(env.sessionID, store), llb.Platform(img.Platform()), title)
 }

@@ -34,8 +34,8 @@ func storing(e Engine) Storing {
 	return nil
 }
 
-// inStore is what an image is called while the engine needs it in its store.
-func inStore(img *base.Image) string { return "graft-base:" + img.Digest.Hex }
+// inStore is what an image is called in the engine's store, where images have that name.
+func inStore(name string, img *base.Image) string { return name + ":" + img.Digest.Hex }
 
 // fill puts the images into the store that the engine cannot pull: such an engine reads
 // none through the session. The layers stay there with what the engine caches, so the
@@ -56,8 +56,9 @@ func (r *run) fill(ctx context.Context) (empty func(), err error) {
 		if err != nil {
 			return empty, err
 		}
-		image := dockerd.Image{Tag: inStore(img), Config: img.RawConfig, Descriptors: img.Manifest.Layers, Layers: layers}
+		image := dockerd.Image{Tag: inStore(r.given, img), Config: img.RawConfig, Descriptors: img.Manifest.Layers, Layers: layers}
 		if err := image.Give(ctx, len(layers), r.store.LoadImage); err != nil {
+			_ = r.tryRemove(ctx, image.Tag) // it may have come so far
 			return empty, fmt.Errorf("bring image %q to the engine: %w", img.Source, err)
 		}
 		names = append(names, image.Tag)
