@@ -11,7 +11,7 @@ import (
 // Own gives dir and what is in it to the build user, where it is not that user's yet. No
 // link is followed but those that lead to dir itself, and of a file with several names
 // all must be in dir: another may be what nobody wants to give away. What lies on a file
-// system that is read-only stays as it is.
+// system that is read-only stays as it is, and what others remove meanwhile is no error.
 func (u BuildUser) Own(dir string) error {
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
@@ -23,6 +23,9 @@ func (u BuildUser) Own(dir string) error {
 	type inode struct{ dev, ino uint64 }
 	names := map[inode]int{}
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path != dir {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -44,7 +47,7 @@ func (u BuildUser) Own(dir string) error {
 			}
 		}
 		err = os.Lchown(path, *u.UID, *u.GID)
-		if errors.Is(err, syscall.EROFS) {
+		if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrNotExist) && path != dir {
 			return nil
 		}
 		return err
