@@ -264,3 +264,38 @@ func TestOtherCachesPassThrough(t *testing.T) {
 		}
 	}
 }
+
+// A cache that gives half a layer, or another one, costs no more than the cache: the build
+// without it failed too, since the engine went on with what it had begun, and from where.
+func TestCacheWhoseLayersAreDamaged(t *testing.T) {
+	for name, damage := range map[string]func(path string, size int64) error{
+		"cut off": func(path string, size int64) error { return os.Truncate(path, size/2) },
+		"wrong":   func(path string, size int64) error { return os.WriteFile(path, make([]byte, size), 0o644) },
+		"gone":    func(path string, _ int64) error { return os.Remove(path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, dir := smallBase(t, nil), t.TempDir()+"/cache"
+			run := func(e engine, args ...string) (*scene, outcome) {
+				s := cacheScene(t, base, e)
+				return s, s.succeed(args...)
+			}
+			run(embeddedIn(t, t.TempDir()), "-cache-to", "type=local,mode=max,dest="+dir)
+			for _, layer := range manifestOf(t, openLayout(t, base)).Layers {
+				path := dir + "/blobs/sha256/" + layer.Digest.Hex
+				check(t, os.Chmod(path, 0o644))
+				check(t, damage(path, layer.Size))
+			}
+			e := embeddedIn(t, t.TempDir())
+			s, o := run(e, "-cache-from", "type=local,src="+dir)
+			if files := s.files(openLayout(t, base)); files["one"] == "" || files["two"] == "" {
+				t.Errorf("the files are %v", files)
+			}
+			if !strings.Contains(o.stderr, "building without") {
+				t.Errorf("there is no warning: %v", o)
+			}
+			if _, o := run(e); o.stderr != "" || len(o.cached()) == 0 {
+				t.Errorf("the next run has warnings, or nothing in the cache: %v", o)
+			}
+		})
+	}
+}

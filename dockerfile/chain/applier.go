@@ -25,6 +25,13 @@ type Engine interface {
 	Close() error
 }
 
+// Forgetful is an Engine that may be a process of this run's own: opened again, it has
+// forgotten what an earlier solve has left in its memory, and only that.
+type Forgetful interface {
+	// Forgets tells whether that is so.
+	Forgets() bool
+}
+
 // Storing is an Engine that may not be able to send what it makes, but only to put it
 // into a store of images that it belongs to: a Docker daemon's, by BuildKit's exporter
 // "moby".

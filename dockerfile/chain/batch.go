@@ -116,6 +116,9 @@ func (b *batch) solve(ctx context.Context) error {
 			return err
 		}
 		err = b.solveIn(ctx, engine, pending)
+		if errors.Is(err, errCacheToBlame) {
+			continue
+		}
 		if err == nil || ctx.Err() != nil || b.Lost == nil {
 			return err
 		}
@@ -154,6 +157,7 @@ func (b *batch) solveIn(ctx context.Context, engine Engine, pending []*run) erro
 	about := dockerfile.AppliedEngine{Description: engine.Description(), Isolation: engine.Isolation()}
 	err = b.each(ctx, pending, func(ctx context.Context, n int) error {
 		pending[n].store = storing(engine)
+		pending[n].forgetful = forgets(engine)
 		pending[n].keepTimes(engine)
 		return pending[n].solve(ctx, about, client, show)
 	})
@@ -163,6 +167,12 @@ func (b *batch) solveIn(ctx context.Context, engine Engine, pending []*run) erro
 	return b.each(ctx, pending, func(ctx context.Context, n int) error {
 		return pending[n].fastForward(ctx, engine)
 	})
+}
+
+// forgets tells whether the engine is worth opening again after a failure.
+func forgets(engine Engine) bool {
+	f, ok := engine.(Forgetful)
+	return ok && f.Forgets()
 }
 
 // each does something for several runs side by side. The first failure ends it for the

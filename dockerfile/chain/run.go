@@ -31,6 +31,9 @@ type run struct {
 	record *record
 	// failed tells that the error of the batch is of this run.
 	failed bool
+	// withoutCaches tells that shared caches are not to be taken from any more, forgetful
+	// that the engine is one which is better opened again then.
+	withoutCaches, forgetful bool
 	// keepsTimes tells that RewriteTimestamps does not count.
 	keepsTimes bool
 	// solved tells that there are the added layers; attempts counts the engines.

@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -32,16 +33,30 @@ const farewell = 3 * time.Second
 // solve runs the chain in an engine: it converts once more, now with what the
 // engine can do and with users looked up, solves the graph, and takes the added
 // layers into the stage.
+//
+// Where caches may be to blame for a failure, it is done once more without them: at once,
+// or in an engine that has forgotten where it was to get what came from them, which
+// errCacheToBlame asks for.
 func (r *run) solve(ctx context.Context, engine dockerfile.AppliedEngine, c *client.Client, show *display) error {
 	from, to := r.reachable(ctx)
+	if r.withoutCaches {
+		from = nil
+	}
 	imports := newImports(from, func(format string, args ...any) { r.log(r.Warn, format, args...) })
 	err := r.solveWith(ctx, engine, c, show, imports, to)
-	if err != nil && ctx.Err() == nil && imports.mayHaveFailed(err) {
-		r.log(r.Warn, "The build failed, perhaps because of what came from a cache; building without: %v", err)
-		err = r.solveWith(ctx, engine, c, show, newImports(nil, nil), to)
+	if err == nil || ctx.Err() != nil || !imports.mayHaveFailed(err) {
+		return err
 	}
-	return err
+	r.log(r.Warn, "The build failed, perhaps because of what came from a cache; building without: %v", err)
+	r.withoutCaches = true
+	if r.forgetful {
+		return errCacheToBlame
+	}
+	return r.solveWith(ctx, engine, c, show, newImports(nil, nil), to)
 }
+
+// errCacheToBlame asks for the engine to be opened again.
+var errCacheToBlame = errors.New("the build failed, perhaps because of what came from a cache")
 
 // solveWith is solve with some caches to take from and to give to.
 func (r *run) solveWith(ctx context.Context, engine dockerfile.AppliedEngine, c *client.Client, show *display, imports *imports, to []Cache) error {

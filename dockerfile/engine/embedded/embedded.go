@@ -115,6 +115,9 @@ func open(ctx context.Context, dir string, lock *os.File, requirements requireme
 // Client returns the connection to the engine.
 func (e *Engine) Client(context.Context) (*client.Client, error) { return e.client, nil }
 
+// Forgets is true: the engine is a process that ends when it is closed.
+func (e *Engine) Forgets() bool { return true }
+
 // Description names the engine's version, and what a RUN shares with the machine.
 func (e *Engine) Description() string { return e.description }
 
