@@ -2,8 +2,11 @@ package acceptance
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,4 +130,75 @@ func TestDiskFull(t *testing.T) {
 	t.Cleanup(func() { check(t, syscall.Unmount(tiny, 0)) })
 	s.env["CNB_STATE_DIR"] = tiny
 	s.fail(102, "no space left on device")
+}
+
+// Whoever gives a volume to another user, or to a group, changes the owners and modes of
+// all that an engine has in it. They would go into images like that: the cache is given up,
+// and the engine keeps its isolation.
+func TestStateDirectoryGivenToOthers(t *testing.T) {
+	need(t, os.Geteuid() == 0, "root")
+	base := smallBase(t, nil)
+	for name, give := range map[string]func(path string, info os.FileInfo) error{
+		"a user": func(path string, _ os.FileInfo) error { return os.Lchown(path, 5000, 5000) },
+		"a group": func(path string, info os.FileInfo) error {
+			err := os.Lchown(path, -1, 3000)
+			switch {
+			case err != nil || info.Mode()&os.ModeSymlink != 0:
+				return err
+			case info.IsDir():
+				return os.Chmod(path, info.Mode()|0o070|os.ModeSetgid)
+			}
+			return os.Chmod(path, info.Mode()|0o060)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			volume := t.TempDir()
+			e := embeddedIn(t, filepath.Join(volume, "state"))
+			s := newScene(t, "run", "oci:"+base, e)
+			s.step("one", "USER root", "RUN mkdir -p /etc/made && echo >/etc/made/file", "USER 7")
+			s.succeed()
+			described := func() string {
+				headers, _ := layerEntries(t, s.added(openLayout(t, base))[0])
+				var all []string
+				for _, name := range slices.Sorted(maps.Keys(headers)) {
+					h := headers[name]
+					all = append(all, fmt.Sprintf("%s %v %d:%d", name, h.FileInfo().Mode(), h.Uid, h.Gid))
+				}
+				return strings.Join(all, "\n")
+			}
+			want := described()
+			check(t, filepath.Walk(volume, func(path string, info os.FileInfo, err error) error {
+				if err != nil {
+					return err
+				}
+				return give(path, info)
+			}))
+			o := s.succeed()
+			if !strings.Contains(o.stderr, "owners or modes of its files were changed") || !strings.Contains(o.stdout, "embedded BuildKit") {
+				t.Errorf("no warning, or another engine: %v", o)
+			}
+			if got := described(); got != want {
+				t.Errorf("the layer holds\n%s\nand held\n%s", got, want)
+			}
+			if o := s.succeed(); o.stderr != "" || len(o.cached()) == 0 {
+				t.Errorf("the new cache is not used: %v", o)
+			}
+		})
+	}
+}
+
+// An engine that has not made anything yet leaves a cache that is whole: it was taken for
+// one that has lost a database.
+func TestStateDirectoryOfAnEngineThatMadeNothing(t *testing.T) {
+	e := embeddedIn(t, t.TempDir())
+	s := newScene(t, "run", "oci:"+smallBase(t, nil), e)
+	s.step("one", "RUN touch /tmp/x", "USER 7")
+	for range 2 {
+		if o := s.succeed("-preflight"); o.stderr != "" {
+			t.Errorf("there is a warning: %v", o)
+		}
+	}
+	if o := s.succeed(); o.stderr != "" {
+		t.Errorf("there is a warning: %v", o)
+	}
 }

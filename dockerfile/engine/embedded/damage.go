@@ -3,10 +3,13 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/damage"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/pruning"
@@ -33,9 +36,61 @@ func reviveState(state string, say *messenger) error {
 	if err != nil {
 		return fmt.Errorf("looking for the cache: %w", err)
 	}
-	return damage.Revive(state, files, func() error { return dropCache(state) },
+	err = damage.Revive(state, files, func() error { return dropCache(state) },
 		func(warning string) { say.log(slog.LevelWarn, warning) },
-		func() error { return checkBlobs(state) })
+		func() error { return checkBlobs(state) },
+		func() error { return checkWitness(state) })
+	if err != nil {
+		return err
+	}
+	return claim(state)
+}
+
+// witness is a file in the state directory whose owner, group and mode are known: when
+// they are others, somebody has changed those of everything. Volumes are given to other
+// users as a whole, and what the snapshots hold would go into images like that.
+func witness(state string) string { return filepath.Join(state, "witness") }
+
+const witnessMode = 0o600
+
+// checkWitness looks whether files still belong to whom they belonged to. One that lacks
+// the witness has not been used yet.
+func checkWitness(state string) error {
+	info, err := os.Stat(witness(state))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	if int(stat.Uid) == os.Geteuid() && int(stat.Gid) == os.Getegid() && info.Mode() == witnessMode {
+		return nil
+	}
+	return fmt.Errorf("owners or modes of its files were changed: those of %s are %d:%d and %v, and were %d:%d and %v",
+		witness(state), stat.Uid, stat.Gid, info.Mode(), os.Geteuid(), os.Getegid(), os.FileMode(witnessMode))
+}
+
+// claim makes the state directory this user's, so that what is made in there is too (a
+// directory may hand its group on), and leaves the witness.
+func claim(state string) error {
+	info, err := os.Stat(state)
+	if err == nil {
+		err = os.Chown(state, os.Geteuid(), os.Getegid())
+	}
+	if err == nil {
+		err = os.Chmod(state, info.Mode().Perm()&^0o022)
+	}
+	if err == nil {
+		_, err = os.Stat(witness(state))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.WriteFile(witness(state), nil, witnessMode)
+	}
+	if err != nil {
+		return fmt.Errorf("taking the state directory: %w", err)
+	}
+	return nil
 }
 
 // checkBlobs looks whether what BuildKit has read of base images is still that.
@@ -58,7 +113,7 @@ func dropCache(state string) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range append(workers, filepath.Join(state, "cache.db"), filepath.Join(state, "history.db"), pruning.Mark(state)) {
+	for _, path := range append(workers, filepath.Join(state, "cache.db"), filepath.Join(state, "history.db"), pruning.Mark(state), witness(state)) {
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}

@@ -109,7 +109,8 @@ func (r requirements) stateDir(dir string) string {
 	// The cache of root and that of an ordinary user differ in ownership and in the
 	// attributes that overlayfs uses: they must not meet in one directory.
 	if info, err := os.Stat(statelock.Path(dir)); err == nil {
-		if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != r.uid {
+		// Root can see to it that what another has made, or was given, is not used.
+		if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != r.uid && r.uid != 0 {
 			return fmt.Sprintf("the state directory %s was made by uid %d, and this is uid %d: %s", dir, owner, r.uid, another)
 		}
 	}

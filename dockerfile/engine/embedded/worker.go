@@ -4,8 +4,10 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -13,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/executor/oci"
@@ -39,8 +42,13 @@ func newWorker(ctx context.Context, o order, hosts docker.RegistryHosts, say *me
 	if err != nil {
 		return nil, ready, err
 	}
-	factory := snapshotter(state, say)
+	factory := withDatabase(snapshotter(state, say))
 	ready.Snapshotter = factory.Name
+	// What was being fetched is begun again: BuildKit does not go on with half a layer,
+	// and fails on it.
+	if err := os.RemoveAll(filepath.Join(state, workerPrefix+factory.Name, "content", "ingest")); err != nil {
+		return nil, ready, fmt.Errorf("drop what was fetched by half: %w", err)
+	}
 	mend := wroteInFuture(filepath.Join(state, workerPrefix+factory.Name))
 	processes := oci.ProcessSandbox
 	if o.Shared {
@@ -81,6 +89,24 @@ func (h hostNetwork) Run(ctx context.Context, id string, root executor.Mount, mo
 		process.Meta.NetMode = pb.NetMode_HOST
 	}
 	return h.Executor.Run(ctx, id, root, mounts, process, started)
+}
+
+// withDatabase lets snapshotters have their database from the beginning. They make it when
+// they are used first: a cache without it would be taken for one that has lost it.
+func withDatabase(factory runc.SnapshotterFactory) runc.SnapshotterFactory {
+	inner := factory.New
+	factory.New = func(root string) (snapshots.Snapshotter, error) {
+		made, err := inner(root)
+		if err != nil {
+			return nil, err
+		}
+		err = made.Walk(context.Background(), func(context.Context, snapshots.Info) error { return nil })
+		if err != nil && !errdefs.IsNotFound(err) { // there is nothing in it
+			return nil, errors.Join(err, made.Close())
+		}
+		return made, nil
+	}
+	return factory
 }
 
 // snapshotter is overlayfs wherever it works; else whole copies, which always work
