@@ -59,7 +59,7 @@ func FuzzApply(f *testing.F) {
 		// What is there now can be walked, and written as a layer.
 		now, err := rootfs.Walk(ctx, root, rootfs.Options{})
 		if err == nil {
-			_, err = rootfs.WriteLayer(ctx, io.Discard, root, walk(t, outside), now)
+			_, err = rootfs.WriteLayer(ctx, io.Discard, root, walk(t, outside), now, rootfs.LayerOptions{})
 		}
 		check(t, err)
 	})

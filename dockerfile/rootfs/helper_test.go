@@ -128,7 +128,7 @@ func walk(t testing.TB, root string, skip ...string) *rootfs.Index {
 func layerOf(t testing.TB, root string, before *rootfs.Index, skip ...string) (layer []byte, names []string) {
 	t.Helper()
 	var out bytes.Buffer
-	changed, err := rootfs.WriteLayer(context.Background(), &out, root, before, walk(t, root, skip...))
+	changed, err := rootfs.WriteLayer(context.Background(), &out, root, before, walk(t, root, skip...), rootfs.LayerOptions{})
 	check(t, err)
 	for in := tar.NewReader(bytes.NewReader(out.Bytes())); ; {
 		hdr, err := in.Next()

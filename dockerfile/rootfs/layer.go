@@ -14,6 +14,13 @@ import (
 	"github.com/containerd/continuity/fs"
 )
 
+// LayerOptions say what a layer may hold. The zero value allows all.
+type LayerOptions struct {
+	// Link is asked of each symbolic link that is new or has changed. Its error ends the
+	// layer.
+	Link func(name, target string) error
+}
+
 // WriteLayer writes what changed in the tree at root between two walks as an image
 // layer: a tar file, not compressed, in an order that depends on nothing but the
 // names. It tells whether anything changed; if not, the tar file holds nothing.
@@ -24,12 +31,12 @@ import (
 // attributes the layer holds what containerd's writer does: file capabilities.
 //
 // The tree must be as it was in the second walk.
-func WriteLayer(ctx context.Context, w io.Writer, root string, before, after *Index) (changed bool, err error) {
+func WriteLayer(ctx context.Context, w io.Writer, root string, before, after *Index, opts LayerOptions) (changed bool, err error) {
 	if root, err = openRoot(root); err != nil {
 		return false, err
 	}
 	out := &cancelWriter{ctx, w}
-	l := &layerWriter{root: root, tar: archive.NewChangeWriter(out, root), links: map[inode]uint64{}}
+	l := &layerWriter{root: root, opts: opts, tar: archive.NewChangeWriter(out, root), links: map[inode]uint64{}}
 	if err := l.compare(ctx, "/", before.top, after.top); err != nil {
 		return false, fmt.Errorf("write what changed in %s as a layer: %w", root, err)
 	}
@@ -42,6 +49,7 @@ func WriteLayer(ctx context.Context, w io.Writer, root string, before, after *In
 // layerWriter writes one layer.
 type layerWriter struct {
 	root    string
+	opts    LayerOptions
 	tar     *archive.ChangeWriter
 	changed bool
 	// links numbers the files that have several names.
@@ -151,6 +159,15 @@ func (l *layerWriter) write(kind fs.ChangeKind, name string) error {
 	info, err := os.Lstat(filepath.Join(l.root, name))
 	if err != nil {
 		return err
+	}
+	if l.opts.Link != nil && info.Mode()&iofs.ModeSymlink != 0 && kind != fs.ChangeKindUnmodified {
+		target, err := os.Readlink(filepath.Join(l.root, name))
+		if err == nil {
+			err = l.opts.Link(name, target)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return l.tar.HandleChange(kind, name, l.numbered(info), nil)
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	continuity "github.com/containerd/continuity/fs"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,11 +18,11 @@ import (
 // target of a mount. It is there while a RUN has mounts.
 const asideName = ".graft-aside"
 
-// aside is something that had to give way.
-type aside struct{ from, to string }
+// aside is where something is that had to give way.
+type aside struct{ to string }
 
 // setAside takes away what stands at a path, if anything does.
-func setAside(root, path string) (*aside, error) {
+func setAside(v *volumes, path string) (*aside, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -31,7 +30,7 @@ func setAside(root, path string) (*aside, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(root, asideName)
+	dir := filepath.Join(v.root, asideName)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -39,54 +38,46 @@ func setAside(root, path string) (*aside, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &aside{from: path, to: filepath.Join(place, "it")}
-	err = move(a.from, a.to, info)
-	if errors.Is(err, unix.EBUSY) {
-		err = fmt.Errorf("something of the container is mounted there, and cannot be taken away: %w", err)
-	}
+	a := &aside{filepath.Join(place, "it")}
+	copied, err := move(path, a.to, info)
 	if err != nil {
-		return a, err
+		// It is still there: what was copied of it goes.
+		return nil, errors.Join(err, os.RemoveAll(place))
 	}
-	return a, nil
+	if copied {
+		err = v.removeAll(path)
+	}
+	return a, err
 }
 
-// putBack puts it back.
-func (a *aside) putBack() error {
+// putBack puts it back to where nothing is now.
+func (a *aside) putBack(path string) error {
 	if a == nil {
 		return nil
 	}
 	info, err := os.Lstat(a.to)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it could not be taken away
-	}
 	if err == nil {
-		err = move(a.to, a.from, info)
+		_, err = move(a.to, path, info)
 	}
 	if err != nil {
-		return fmt.Errorf("put back %s: %w", a.from, err)
+		return fmt.Errorf("put back what stood there: %w", err)
 	}
-	_ = os.Remove(filepath.Dir(a.to))
+	_ = os.RemoveAll(filepath.Dir(a.to))
 	_ = os.Remove(filepath.Dir(filepath.Dir(a.to))) // when nothing else is there
 	return nil
 }
 
 // move renames a file. A directory that lies in a layer of the container's image cannot
-// be renamed on an overlay, and nothing can between file systems: it is copied.
-func move(from, to string, info fs.FileInfo) error {
-	err := os.Rename(from, to)
+// be renamed on an overlay: it is copied, and still there.
+func move(from, to string, info fs.FileInfo) (copied bool, err error) {
+	err = os.Rename(from, to)
 	if !errors.Is(err, unix.EXDEV) {
-		return err
+		return false, err
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("it lies on another file system than the container's root: %w", err)
+		return false, fmt.Errorf("it lies on another file system than the container's root: %w", err)
 	}
-	if err := continuity.CopyDir(to, from, continuity.WithAllowXAttrErrors()); err != nil {
-		return err
-	}
-	if err := copyTimes(from, to); err != nil {
-		return err
-	}
-	return os.RemoveAll(from)
+	return true, copyTree(from, to)
 }
 
 // copyTimes gives directories their times once all is in them.

@@ -62,6 +62,7 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	e := &Engine{opts: opts, state: state, lock: lock, root: &root{
 		dir:    opts.root(),
 		skip:   opts.leftAlone(state),
+		mounts: []string{inside(state, opts.root()) + "/", "/dev/shm/" + secretsPrefix},
 		record: done,
 		warn:   func(format string, args ...any) { opts.debug(fmt.Sprintf(format, args...)) },
 	}}

@@ -40,6 +40,8 @@ type runSession struct {
 	sessions *session.Manager
 	group    session.Group
 	secrets  []*pb.Mount
+	// lasting are the targets of mounts that keep what is written there.
+	lasting map[string]bool
 }
 
 var _ bkexecutor.Executor = (*runSession)(nil)
@@ -50,12 +52,12 @@ func (s *runSession) Run(ctx context.Context, _ string, rootMount bkexecutor.Mou
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.run(ctx, rootMount, mounts, files, process, started)
+	return nil, s.run(ctx, rootMount, mounts, files, s.lasting, process, started)
 }
 
 // Run is for containers that are not part of a graph; BuildKit's Dockerfiles have none.
 func (e *executor) Run(ctx context.Context, _ string, rootMount bkexecutor.Mount, mounts []bkexecutor.Mount, process bkexecutor.ProcessInfo, started chan<- struct{}) (resources.Recorder, error) {
-	return nil, e.run(ctx, rootMount, mounts, nil, process, started)
+	return nil, e.run(ctx, rootMount, mounts, nil, nil, process, started)
 }
 
 // Exec would start a second process beside a first.
@@ -63,7 +65,7 @@ func (e *executor) Exec(context.Context, string, bkexecutor.ProcessInfo) error {
 	return errors.New("in place there is no container to start a second process in")
 }
 
-func (e *executor) run(ctx context.Context, rootMount bkexecutor.Mount, mounts []bkexecutor.Mount, secrets []secretFile, process bkexecutor.ProcessInfo, started chan<- struct{}) (err error) {
+func (e *executor) run(ctx context.Context, rootMount bkexecutor.Mount, mounts []bkexecutor.Mount, secrets []secretFile, lasting map[string]bool, process bkexecutor.ProcessInfo, started chan<- struct{}) (err error) {
 	e.one.Lock()
 	defer e.one.Unlock()
 	closeStarted := sync.OnceFunc(func() {
@@ -78,7 +80,14 @@ func (e *executor) run(ctx context.Context, rootMount bkexecutor.Mount, mounts [
 	}
 	defer release()
 
-	targets := &targets{root: e.root.dir, state: e.state, log: e.log, recursive: process.Meta.RemoveMountStubsRecursive}
+	volumes, err := findVolumes(e.root.dir)
+	if err != nil {
+		return err
+	}
+	targets := &targets{
+		root: e.root.dir, state: e.state, volumes: volumes, log: e.log, recursive: process.Meta.RemoveMountStubsRecursive,
+		lasting: func(dest string) bool { return lasting[dest] },
+	}
 	defer func() {
 		// What stood in the way has to be back, whatever happened.
 		err = errors.Join(err, targets.undo())

@@ -21,6 +21,7 @@ import (
 	"github.com/moby/buildkit/worker"
 	"github.com/moby/sys/user"
 	fscopy "github.com/tonistiigi/fsutil/copy"
+	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/internal/decompress"
 	"github.com/graft-cnb/graft/dockerfile/rootfs"
@@ -58,6 +59,9 @@ func (o *fileOp) Exec(ctx context.Context, job solver.JobContext, inputs []solve
 		return nil, err
 	}
 	outs, err := ops.NewFileOpSolver(o.worker, &unpacker{inner, o.worker.exec.root}, o.refs).Solve(ctx, refs, o.op.Actions, job.Session())
+	if errors.Is(err, unix.EBUSY) {
+		err = fmt.Errorf("in place what the container has mounted cannot be replaced, such as /etc/resolv.conf: leave it out, or use an engine that isolates: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ var errNotLinear = errors.New("in place there is one root filesystem, and steps 
 
 // gate is a gRPC interceptor that looks at every graph before BuildKit does: what
 // cannot be done in place is refused before anything runs.
-func gate(base baseImage) grpc.UnaryServerInterceptor {
+func gate(base baseImage, root string) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		var defs []*pb.Definition
 		switch req := req.(type) {
@@ -37,7 +37,11 @@ func gate(base baseImage) grpc.UnaryServerInterceptor {
 			if def == nil {
 				continue
 			}
-			if err := checkGraph(def, base); err != nil {
+			volumes, err := findVolumes(root)
+			if err != nil {
+				return nil, err
+			}
+			if err := checkGraph(def, base, volumes); err != nil {
 				return nil, err
 			}
 		}
@@ -63,8 +67,9 @@ func withoutMerge[T interface{ GetID() string }](caps []T) []T {
 
 // graph is a build graph that is being checked.
 type graph struct {
-	def  *pb.Definition
-	base baseImage
+	def     *pb.Definition
+	base    baseImage
+	volumes *volumes
 	// states are the outputs that are states of the root filesystem.
 	states map[output]bool
 	// next are the steps that continue from a state.
@@ -79,8 +84,8 @@ type output struct {
 
 // checkGraph refuses what cannot be done in place. The error leads to the line of the
 // step that it is about.
-func checkGraph(def *pb.Definition, base baseImage) error {
-	g := &graph{def: def, base: base, states: map[output]bool{}, next: map[output]digest.Digest{}}
+func checkGraph(def *pb.Definition, base baseImage, volumes *volumes) error {
+	g := &graph{def: def, base: base, volumes: volumes, states: map[output]bool{}, next: map[output]digest.Digest{}}
 	for _, data := range def.Def { // each comes after those that it depends on
 		var op pb.Op
 		if err := op.UnmarshalVT(data); err != nil {
@@ -138,6 +143,9 @@ func (g *graph) exec(dgst digest.Digest, op *pb.ExecOp, inputs []output) error {
 		case m.Input >= 0 && int(m.Input) < len(inputs) && g.states[inputs[m.Input]]:
 			err = errNotLinear
 		}
+		if err == nil && m.Dest != pb.RootMount {
+			err = g.volumes.refuseAt(m.Dest)
+		}
 		if err != nil {
 			return err
 		}
@@ -177,6 +185,11 @@ func (g *graph) file(dgst digest.Digest, op *pb.FileOp, inputs []output) error {
 		if at(a.SecondaryInput) {
 			return errNotLinear
 		}
+		if to := destination(a); to != "" {
+			if err := g.volumes.refuseFile(to); err != nil {
+				return err
+			}
+		}
 		state, origin := at(a.Input), output{}
 		if state {
 			origin = from[a.Input]
@@ -190,6 +203,17 @@ func (g *graph) file(dgst digest.Digest, op *pb.FileOp, inputs []output) error {
 		}
 	}
 	return nil
+}
+
+// destination is where an action makes a file, if it names one.
+func destination(a *pb.FileAction) string {
+	switch kind := a.Action.(type) {
+	case *pb.FileAction_Copy:
+		return kind.Copy.Dest
+	case *pb.FileAction_Mkfile:
+		return kind.Mkfile.Path
+	}
+	return ""
 }
 
 // follow notes that a step makes one state of another. Only one step can.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -42,8 +43,10 @@ type layerReader func(context.Context, layer) (io.ReadCloser, error)
 type root struct {
 	dir  string
 	skip []string
-	open layerReader
-	warn func(format string, args ...any)
+	// mounts begin the paths, seen from the root, that links lead to which stand for mounts.
+	mounts []string
+	open   layerReader
+	warn   func(format string, args ...any)
 
 	mu     sync.Mutex
 	record record
@@ -127,7 +130,7 @@ func (r *root) end(ctx context.Context, key string, w io.Writer, commit func() (
 	if err != nil {
 		return err
 	}
-	if _, err := rootfs.WriteLayer(ctx, w, r.dir, r.index, now); err != nil {
+	if _, err := rootfs.WriteLayer(ctx, w, r.dir, r.index, now, rootfs.LayerOptions{Link: r.checkLink}); err != nil {
 		return err
 	}
 	id, err := commit()
@@ -142,6 +145,17 @@ func (r *root) end(ctx context.Context, key string, w io.Writer, commit func() (
 		return err
 	}
 	r.change = nil
+	return nil
+}
+
+// checkLink refuses a link that a command has copied from the target of a mount: it leads
+// to what no image holds.
+func (r *root) checkLink(name, target string) error {
+	for _, prefix := range r.mounts {
+		if strings.HasPrefix(target, prefix) {
+			return fmt.Errorf("%s is a copy of a mount of the RUN, which in place is a link: copy what is in it (cp -r MOUNT/. %s, or cat for a secret)", name, name)
+		}
+	}
 	return nil
 }
 

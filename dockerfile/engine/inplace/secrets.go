@@ -62,6 +62,9 @@ func (s secretFile) write(path string) error {
 	return os.Chmod(path, s.mode)
 }
 
+// secretsPrefix begins the names of the directories that secrets are in.
+const secretsPrefix = "graft-"
+
 // memoryDir makes the directory for a RUN's secrets: in memory where the container has
 // a place for that.
 func (t *targets) memoryDir() (string, error) {
@@ -71,7 +74,7 @@ func (t *targets) memoryDir() (string, error) {
 		dir = tmpDir(t.state)
 		t.log.Write(slog.LevelDebug, "the container has no /dev/shm in memory: secrets of a RUN are in a file of the state directory while it runs")
 	}
-	made, err := os.MkdirTemp(dir, "graft-")
+	made, err := os.MkdirTemp(dir, secretsPrefix)
 	if err != nil {
 		return "", err
 	}

@@ -53,7 +53,7 @@ func newServer(ctx context.Context, state string, r *root, image baseImage, host
 		}
 		return nil, fmt.Errorf("open the state directory %s: %w; if it is damaged, remove it", state, err)
 	}
-	s.serve(image)
+	s.serve(image, r.dir)
 	return s, nil
 }
 
@@ -107,8 +107,8 @@ func (s *server) newWorker(ctx context.Context, r *root, image baseImage, hosts 
 }
 
 // serve answers on connections in memory.
-func (s *server) serve(image baseImage) {
-	s.grpc = assembly.Server(gate(image))
+func (s *server) serve(image baseImage, root string) {
+	s.grpc = assembly.Server(gate(image, root))
 	s.controller.Register(s.grpc)
 	s.listener = bufconn.Listen(1 << 20)
 	go func() { _ = s.grpc.Serve(s.listener) }() // it ends with Stop

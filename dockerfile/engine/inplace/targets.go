@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -20,11 +21,15 @@ import (
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 )
 
-// targets are the mounts of a RUN, made without mount(2): each is a link that leads to
-// where the files are. What stands at the target is set aside meanwhile.
+// targets are the mounts of a RUN, made without mount(2). What is to last, or is a secret,
+// is where it is and a link leads there; all else is a directory or file at the target
+// itself. What stands at the target is set aside meanwhile.
 type targets struct {
-	root  string
-	state string
+	root    string
+	state   string
+	volumes *volumes
+	// lasting tells of a target whether what is written there is kept.
+	lasting func(dest string) bool
 	// recursive: directories that had to be made for a mount are removed after it.
 	recursive bool
 	log       logs.Func
@@ -35,27 +40,10 @@ type targets struct {
 	releases []func() error
 }
 
-// target is one place where something is mounted.
-type target struct {
-	// path is the place, from the root directory of this process.
-	path string
-	// aside is where what stood there is, if anything did.
-	aside *aside
-	// dirs are the directories that were made to hold it, outermost first.
-	dirs []string
-	// parent and its times, which the link must not change.
-	parent string
-	times  fs.FileInfo
-}
-
 // mountAll makes the mounts of a RUN: outer ones before those in them.
 func (t *targets) mountAll(ctx context.Context, mounts []bkexecutor.Mount, secrets []secretFile) error {
 	for _, m := range mounts {
-		source, err := t.source(ctx, m)
-		if err != nil {
-			return fmt.Errorf("mount at %s: %w", m.Dest, err)
-		}
-		if err := t.link(m.Dest, source); err != nil {
+		if err := t.mount(ctx, m); err != nil {
 			return fmt.Errorf("mount at %s: %w", m.Dest, err)
 		}
 	}
@@ -78,33 +66,41 @@ func (t *targets) mountAll(ctx context.Context, mounts []bkexecutor.Mount, secre
 	return nil
 }
 
-// source finds the directory or file that is to be seen at a mount's target.
-func (t *targets) source(ctx context.Context, m bkexecutor.Mount) (string, error) {
+// mount makes one mount.
+func (t *targets) mount(ctx context.Context, m bkexecutor.Mount) error {
 	ref, err := m.Src.Mount(ctx, m.Readonly)
 	if err != nil {
-		return "", err
+		return err
 	}
 	mounts, release, err := ref.Mount()
 	if err != nil {
-		return "", err
+		return err
 	}
 	if release != nil {
 		t.releases = append(t.releases, release)
 	}
 	if len(mounts) != 1 {
-		return "", errors.New("it is not one directory")
+		return errors.New("it is not one directory")
 	}
 	switch mounts[0].Type {
 	case "tmpfs":
-		return t.tmpfs()
+		return t.place(m.Dest, func(path string) error {
+			if err := os.Mkdir(path, 0o777); err != nil {
+				return err
+			}
+			return os.Chmod(path, os.ModeSticky|0o777)
+		})
 	case "bind", "rbind":
 		source, err := selected(mounts[0], m.Selector)
-		if err == nil && m.Readonly {
-			return t.copied(source)
+		if err != nil {
+			return err
 		}
-		return source, err
+		if t.lasting(m.Dest) && !m.Readonly {
+			return t.link(m.Dest, source)
+		}
+		return t.place(m.Dest, func(path string) error { return copyTree(source, path) })
 	}
-	return "", fmt.Errorf("a mount of type %s cannot be made in place", mounts[0].Type)
+	return fmt.Errorf("a mount of type %s cannot be made in place", mounts[0].Type)
 }
 
 // selected is the part of a mount that is asked for.
@@ -115,39 +111,47 @@ func selected(m mount.Mount, selector string) (string, error) {
 	return continuity.RootPath(m.Source, selector)
 }
 
-// copied is a copy of a directory that is not to be changed: nothing else keeps a command
-// from that.
-func (t *targets) copied(source string) (string, error) {
-	dir, err := os.MkdirTemp(tmpDir(t.state), "copy-")
+// copyTree copies a file or a directory with all that is in it.
+func copyTree(from, to string) error {
+	info, err := os.Stat(from)
 	if err != nil {
-		return "", err
+		return err
 	}
-	t.tmp = append(t.tmp, dir)
-	info, err := os.Stat(source)
-	if err != nil {
-		return "", err
+	if !info.IsDir() {
+		if err := continuity.CopyFile(to, from); err != nil {
+			return err
+		}
+		return describeAs(to, info)
 	}
-	to := filepath.Join(dir, "it")
-	if info.IsDir() {
-		err = continuity.CopyDir(to, source)
-	} else {
-		err = continuity.CopyFile(to, source)
+	if err := continuity.CopyDir(to, from, continuity.WithAllowXAttrErrors()); err != nil {
+		return err
 	}
-	return to, errors.Join(err, os.Chmod(dir, 0o711))
+	return copyTimes(from, to)
 }
 
-// tmpfs is an empty directory that everybody may write to.
-func (t *targets) tmpfs() (string, error) {
-	dir, err := os.MkdirTemp(tmpDir(t.state), "tmpfs-")
-	if err != nil {
-		return "", err
+// describeAs gives a file owner, mode and time of another.
+func describeAs(path string, info fs.FileInfo) error {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
 	}
-	t.tmp = append(t.tmp, dir)
-	return dir, os.Chmod(dir, os.ModeSticky|0o777)
+	return errors.Join(
+		os.Lchown(path, int(st.Uid), int(st.Gid)),
+		os.Chmod(path, info.Mode()),
+		os.Chtimes(path, time.Time{}, info.ModTime()),
+	)
 }
 
-// link puts a link at a target.
+// link puts a link to a source at a target.
 func (t *targets) link(dest, source string) error {
+	if !within(source, t.root) {
+		return fmt.Errorf("%s is not in the root filesystem %s", source, t.root)
+	}
+	return t.place(dest, func(path string) error { return os.Symlink(inside(source, t.root), path) })
+}
+
+// place sets aside what stands at a target, and has something made there.
+func (t *targets) place(dest string, fill func(path string) error) error {
 	path, err := continuity.RootPath(t.root, dest)
 	if err != nil {
 		return err
@@ -155,44 +159,19 @@ func (t *targets) link(dest, source string) error {
 	if path == t.root {
 		return errors.New("the root directory cannot be a target")
 	}
-	if !within(source, t.root) {
-		return fmt.Errorf("%s is not in the root filesystem %s", source, t.root)
+	if err := t.volumes.refuse(path); err != nil {
+		return err
 	}
-	at := &target{path: path}
+	at := &target{volumes: t.volumes, path: path, parent: -1}
 	t.made = append(t.made, at)
 	if err := at.makeDirs(); err != nil {
 		return err
 	}
-	if at.aside, err = setAside(t.root, path); err != nil {
+	if at.aside, err = setAside(t.volumes, path); err != nil {
 		return err
 	}
-	return os.Symlink(inside(source, t.root), path)
-}
-
-// makeDirs makes the directories that a target lies in.
-func (a *target) makeDirs() error {
-	a.parent = filepath.Dir(a.path)
-	var missing []string
-	for dir := a.parent; ; dir = filepath.Dir(dir) {
-		info, err := os.Lstat(dir)
-		if err == nil {
-			if dir == a.parent {
-				a.times = info
-			}
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		missing = append(missing, dir)
-	}
-	for _, dir := range slices.Backward(missing) {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
-		a.dirs = append(a.dirs, dir)
-	}
-	return nil
+	at.filled = true
+	return fill(path)
 }
 
 // undo takes everything away again: inner mounts before those that they are in. It
@@ -211,31 +190,6 @@ func (t *targets) undo() error {
 		errs = append(errs, release())
 	}
 	return errors.Join(errs...)
-}
-
-func (a *target) undo(recursive bool) error {
-	// A command may have put something else there. It belongs to the mount.
-	if err := os.RemoveAll(a.path); err != nil {
-		return err
-	}
-	if err := a.aside.putBack(); err != nil {
-		return err
-	}
-	if recursive {
-		for _, dir := range slices.Backward(a.dirs) {
-			if err := os.Remove(dir); err != nil {
-				break // the command has put something there
-			}
-		}
-	}
-	if a.times == nil {
-		return nil
-	}
-	err := os.Chtimes(a.parent, time.Time{}, a.times.ModTime())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // paths are those targets at which something stood, as seen from the root filesystem: it

@@ -121,7 +121,10 @@ func (w *localWorker) newExecOp(v solver.Vertex, op *pb.Op_Exec, platform *pb.Pl
 		return nil, err
 	}
 	plain, secrets := withoutSecrets(op.Exec)
-	s := &runSession{executor: w.exec, sessions: sm, secrets: secrets}
+	s := &runSession{executor: w.exec, sessions: sm, secrets: secrets, lasting: map[string]bool{}}
+	for _, m := range plain.Mounts {
+		s.lasting[m.Dest] = m.MountType == pb.MountType_CACHE
+	}
 	done, err := ops.NewExecOp(v, &pb.Op_Exec{Exec: plain}, platform, w.manager, w.ParallelismSem, sm, s, w, nil, false)
 	if err != nil {
 		return nil, err
