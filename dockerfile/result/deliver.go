@@ -2,18 +2,11 @@ package result
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"strings"
-	"time"
-
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/graft-cnb/graft/dockerfile/base"
-	"github.com/graft-cnb/graft/dockerfile/internal/patience"
 )
 
 const (
@@ -219,31 +212,4 @@ func (i *Image) stage(ctx context.Context, out Output) (pending, error) {
 		return p, nil
 	}
 	return nil, nil
-}
-
-// pushBackoff is how often a request of a push that fails for a moment is repeated: after
-// so many seconds, 1, 2 and 4.
-var pushBackoff = remote.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.1, Steps: 4}
-
-// push sends the image to a registry. Layers that the registry has, in this
-// repository or in the one that the base came from, are not sent.
-func (i *Image) push(ctx context.Context, reference string, opts base.Options) error {
-	ref, err := base.ParseReference(reference, opts.InsecureRegistries)
-	if err != nil {
-		return fmt.Errorf("push to %q: %w", reference, err)
-	}
-	err = remote.Write(ref, i, append(base.RemoteOptions(ctx, ref, opts), remote.WithRetryBackoff(pushBackoff))...)
-	if err == nil {
-		return nil
-	}
-	hint := ""
-	var te *transport.Error
-	var silent *patience.SilentError
-	if errors.As(err, &silent) {
-		hint = " (the registry does not answer)"
-	}
-	if errors.As(err, &te) && (te.StatusCode == http.StatusUnauthorized || te.StatusCode == http.StatusForbidden) {
-		hint = fmt.Sprintf(" (log in with the right to push: docker login %s, or set CNB_REGISTRY_AUTH)", ref.Context().RegistryStr())
-	}
-	return fmt.Errorf("push to %s%s: %w", ref.Name(), hint, err)
 }

@@ -57,6 +57,16 @@ func TestPushSurvivesFaultsOfAMoment(t *testing.T) {
 	faults := map[string]func(w http.ResponseWriter, r *http.Request){
 		"429": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) },
 		"500": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		// Whose body says more than the status: it was not tried again.
+		"500 with a code": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = io.WriteString(w, `{"errors":[{"code":"INTERNAL_ERROR","message":"x"}]}`)
+		},
+		"429 without a code": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, `{"errors":[{"message":"slower"}]}`)
+		},
 		"503": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
 		"reset": func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.CopyN(io.Discard, r.Body, 100) // in the midst
