@@ -48,12 +48,14 @@ const (
 	watchFailures = 2
 )
 
-// watch ends the engine's connection once the daemon takes no more requests. One that is
-// told to end answers what it was asked before, which may take as long as a RUN does, and
-// refuses all that would follow: the build is lost at once.
-func (e *Engine) watch() {
+// watch ends the engine's connection once the daemon takes no more requests, or has said
+// nothing for too long. One that is told to end answers what it was asked before, which may
+// take as long as a RUN does, and refuses all that would follow: the build is lost at once.
+// One that is frozen, or cut off, keeps its connection.
+func (e *Engine) watch(silence time.Duration) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	heard := time.Now()
 	for failures := 0; failures < watchFailures; {
 		select {
 		case <-e.closed:
@@ -63,11 +65,18 @@ func (e *Engine) watch() {
 		ctx, cancel := context.WithTimeout(context.Background(), watchInterval)
 		_, err := e.client.ListWorkers(ctx)
 		cancel()
-		switch {
-		case status.Code(err) == codes.Unavailable:
+		switch status.Code(err) {
+		case codes.Unavailable:
 			failures++
-		default: // also when it has no time to answer
+		case codes.DeadlineExceeded: // it may have no time to answer
 			failures = 0
+			if since := time.Since(heard); since > silence {
+				failures = watchFailures
+				e.life.end(fmt.Errorf("the daemon has said nothing for %v", since.Round(time.Second)))
+			}
+		default:
+			failures = 0
+			heard = time.Now()
 		}
 		if failures == watchFailures {
 			e.life.end(fmt.Errorf("the daemon takes no more requests, as one does that is told to end: %w", err))

@@ -22,6 +22,9 @@ import (
 // not there, unless another patience is asked for.
 const handshakeTimeout = 3 * time.Second
 
+// silence is Options.Silence unless it is set. A daemon that is only busy answers before.
+const silence = time.Minute
+
 // Options say how a daemon is reached. The zero value is good for use.
 type Options struct {
 	// TLS is for addresses that begin with tcp://; others are as safe as the socket or
@@ -29,6 +32,9 @@ type Options struct {
 	TLS TLS
 	// Patience is how long the daemon may take to answer. Zero: three seconds.
 	Patience time.Duration
+	// Silence is how long a daemon that has answered may say nothing before it counts as
+	// lost, and with it what it was doing. Zero: a minute.
+	Silence time.Duration
 }
 
 // Engine is a BuildKit daemon that answered.
@@ -49,6 +55,9 @@ type Engine struct {
 func Open(ctx context.Context, address string, opts Options) (*Engine, error) {
 	if opts.Patience == 0 {
 		opts.Patience = handshakeTimeout
+	}
+	if opts.Silence == 0 {
+		opts.Silence = silence
 	}
 	if isDocker(address) {
 		return openDocker(ctx, address, opts)
@@ -82,7 +91,7 @@ func open(ctx context.Context, address string, dial *dialer, opts Options, more 
 	dial.life.start()
 	isolation := isolationOf(worker)
 	e := &Engine{client: c, description: describe(place, worker) + ", " + isolation, isolation: isolation, life: &dial.life, closed: make(chan struct{})}
-	go e.watch()
+	go e.watch(opts.Silence)
 	return e, nil
 }
 

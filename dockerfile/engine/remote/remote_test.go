@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -228,6 +230,66 @@ func TestUnreachable(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
+	}
+}
+
+// A daemon that is frozen, or cut off, keeps its connection and says nothing more: it was
+// waited for for ever. One that answers goes on.
+func TestDaemonThatSaysNothingMoreIsLost(t *testing.T) {
+	socket := startDaemon(t)
+	through := filepath.Join(t.TempDir(), "socket")
+	l, err := net.Listen("unix", through)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	frozen := make(chan struct{})
+	thaw := sync.OnceFunc(func() { close(frozen) })
+	defer thaw()
+	var freeze atomic.Bool
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("unix", socket)
+			if err != nil {
+				near.Close()
+				return
+			}
+			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+				go func() {
+					data := make([]byte, 32<<10)
+					for {
+						n, err := way[0].Read(data)
+						if freeze.Load() {
+							<-frozen
+						}
+						if _, werr := way[1].Write(data[:n]); err != nil || werr != nil {
+							way[1].Close()
+							return
+						}
+					}
+				}()
+			}
+		}
+	}()
+	e, err := remote.Open(t.Context(), "unix://"+through, remote.Options{Silence: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	time.Sleep(5 * time.Second) // it is asked twice
+	if lost := e.Lost(); lost != nil {
+		t.Errorf("a daemon that answers is lost: %v", lost)
+	}
+	freeze.Store(true)
+	for deadline := time.Now().Add(time.Minute); e.Lost() == nil && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Millisecond)
+	}
+	if lost := e.Lost(); lost == nil || !strings.Contains(lost.Error(), "has said nothing") {
+		t.Errorf("lost: %v", lost)
 	}
 }
 
