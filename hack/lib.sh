@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # What the scripts in this directory share. Sourced, never run.
 
+# A function whose output is taken ends with its first failure, as all else does.
+shopt -s inherit_errexit
+
 # Everything made here may be read by other users: modules run as one.
 umask 022
 
