@@ -27,9 +27,13 @@ own=$(go env GOHOSTARCH)
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || true)}
 [ -n "$epoch" ] || die "the commit's time is not to be had (git log): set SOURCE_DATE_EPOCH"
 
-# Nothing of the builder's habits gets into the programs.
+# Nothing of the builder's habits gets into the programs, be they variables or what
+# go env -w has set; of that, only where modules come from and are kept stays.
+for name in GOPROXY GONOPROXY GOPRIVATE GOINSECURE GOSUMDB GONOSUMDB GOMODCACHE GOCACHE GOTOOLCHAIN; do
+	export "$name=$(go env "$name")"
+done
 unset GOFLAGS GOEXPERIMENT GOAMD64 GOARM64 CGO_CPPFLAGS CGO_LDFLAGS
-export GOOS=linux CGO_CFLAGS=-O2
+export GOENV=off GOOS=linux CGO_CFLAGS=-O2
 
 # toolchain says what is missing to build for architecture $1 with cgo, and sets cc
 # and, for another architecture, where pkg-config looks.
