@@ -240,7 +240,8 @@ func TestGitHubWorkflow(t *testing.T) {
 		if after, ok := strings.CutPrefix(step.Run, "graft/packaging/pack.sh "); ok {
 			calls++
 			for _, name := range []string{"BUILDER", "NAME", "IMAGE"} {
-				if !strings.Contains(after, `"$`+name+`"`) || workflow.Env[name] == "" {
+				given := strings.Contains(after, `"$`+name+`"`) || strings.Contains(after, `"${`+name+`,,}"`)
+				if !given || workflow.Env[name] == "" {
 					t.Errorf("pack.sh is not given %s: %s", name, after)
 				}
 			}
