@@ -44,12 +44,10 @@ func (a attempt) errored() bool {
 
 // try asks every module of a group and resolves what they answer.
 func (r *runs) try(ctx context.Context, members []member) (attempt, error) {
-	mismatches := map[*buildmodule.Module]string{}
+	mismatches := make([]string, len(members))
 	var fit []member
-	for _, m := range members {
-		if why := r.mismatch(m); why != "" {
-			mismatches[m.module] = why
-		} else {
+	for i, m := range members {
+		if mismatches[i] = r.mismatch(m); mismatches[i] == "" {
 			fit = append(fit, m)
 		}
 	}
@@ -58,8 +56,8 @@ func (r *runs) try(ctx context.Context, members []member) (attempt, error) {
 	}
 	var a attempt
 	var candidates []candidate
-	for _, m := range members {
-		j := judged{m, VerdictMismatch, mismatches[m.module]}
+	for i, m := range members {
+		j := judged{m, VerdictMismatch, mismatches[i]}
 		if j.reason == "" {
 			d := r.done[m.module]
 			j.verdict, j.reason = explainDetection(d)
@@ -68,7 +66,7 @@ func (r *runs) try(ctx context.Context, members []member) (attempt, error) {
 			}
 		}
 		a.modules = append(a.modules, j)
-		if j.verdict != VerdictPass && !m.optional {
+		if j.verdict != VerdictPass && !m.optional && m.excluded == "" {
 			a.reasons = append(a.reasons, fmt.Sprintf("%s is required, and does not take part: %s", m.module, j.reason))
 		}
 	}

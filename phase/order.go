@@ -211,7 +211,7 @@ func (c *catalog) expand(done []member, todo []element, yield func([]member) boo
 			continue
 		}
 		if why := c.excluded(key, module, e.ref); why != "" {
-			done = append(done[:len(done):len(done)], member{module, true, why})
+			done = append(done[:len(done):len(done)], member{module, e.ref.Optional, why})
 			continue
 		}
 		if len(module.Order) > 0 {
