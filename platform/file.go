@@ -70,17 +70,6 @@ func DecodeTOML(what, path string, data []byte, v any) (toml.MetaData, error) {
 	return meta, wrongType(what, path, err)
 }
 
-// wrongType takes the line out of an error of the TOML library that has it only
-// in its text: one for a value of the wrong type.
-func wrongType(what, path string, err error) *FileError {
-	message := strings.TrimPrefix(err.Error(), "toml: ")
-	line := 0
-	if n, scanErr := fmt.Sscanf(message, "line %d", &line); n == 1 && scanErr == nil {
-		message = strings.TrimPrefix(message, fmt.Sprintf("line %d ", line))
-	}
-	return &FileError{What: what, Path: path, Line: line, Err: errors.New(message)}
-}
-
 // EncodeTOML is v as TOML, the same bytes for the same value. They are never nil.
 func EncodeTOML(v any) ([]byte, error) {
 	b := bytes.NewBuffer([]byte{})

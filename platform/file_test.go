@@ -61,6 +61,37 @@ func TestWrongTypeNamesLine(t *testing.T) {
 	}
 }
 
+// TestWrongTypeIsSaidInWordsOfTheFile guards against a bug: a value of the wrong type
+// was told with Go's types, a struct with all its tags among them, and not with what
+// the file should have there.
+func TestWrongTypeIsSaidInWordsOfTheFile(t *testing.T) {
+	order := func(path string) error { _, err := ReadOrder(path); return err }
+	system := func(path string) error { _, err := ReadSystem(path); return err }
+	group := func(path string) error { _, err := ReadGroup(path); return err }
+	for content, c := range map[string]struct {
+		read func(string) error
+		want string
+	}{
+		"system = 1\n":                                 {system, "line 1: system: expected a table, found a whole number"},
+		"[system]\npre = [\"a\"]\n":                    {system, "line 2: system.pre: expected a table, found a list"},
+		"[[order]]\ngroup = 'a'\n":                     {order, "line 2: order.group: expected a list, found text in quotes"},
+		"[[order]]\n[order.group]\nid = 'a'\n":         {order, "order.group: expected a list, found a table"},
+		"[[order]]\n[[order.group]]\noptional = 'y'\n": {order, "line 3: order.group.optional: expected true or false, found text in quotes"},
+		"[[order]]\n[[order.group]]\nexec-env = 1.5\n": {order, "line 3: exec-env must be a list of execution environments"},
+		"order = 2026-01-01\n":                         {order, "line 1: order: expected a list, found a date or a time"},
+		"[[group]]\nid = [1]\n":                        {group, "line 2: group.id: expected text in quotes, found a list"},
+	} {
+		path := filepath.Join(t.TempDir(), "file.toml")
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		err := c.read(path)
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: got %v, want %s", content, err, c.want)
+		}
+	}
+}
+
 // TestAnalyzedKeepsUnknownKeys guards that what other phases wrote survives a
 // switch of the run image (platform.md, "analyzed.toml").
 func TestAnalyzedKeepsUnknownKeys(t *testing.T) {

@@ -112,7 +112,7 @@ func (e *ExecEnv) UnmarshalTOML(v any) error {
 			items = append(items, m)
 		}
 	default:
-		return fmt.Errorf("exec-env must be a list, not %T", v)
+		return errors.New("exec-env must be a list of execution environments")
 	}
 	for _, item := range items {
 		if m, ok := item.(map[string]any); ok {
@@ -120,7 +120,7 @@ func (e *ExecEnv) UnmarshalTOML(v any) error {
 		}
 		name, ok := item.(string)
 		if !ok {
-			return fmt.Errorf("exec-env must name execution environments as text, not %v", item)
+			return fmt.Errorf("exec-env must name execution environments as text in quotes, not %v", item)
 		}
 		*e = append(*e, name)
 	}
