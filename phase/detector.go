@@ -81,6 +81,7 @@ func (d Detector) stage(ctx context.Context, sel selection, analyzed []byte) (ch
 	if d.Generate != nil && len(group.GroupExtensions) > 0 {
 		generation := *d.Generate
 		generation.Modules = d.Modules
+		generation.Layers = d.Layers
 		changes, err = generation.run(ctx, sel.extensions(), plan, analyzed)
 	} else {
 		changes, err = d.stageWithout(plan, len(group.GroupExtensions) == 0)
@@ -102,9 +103,9 @@ func (d Detector) stage(ctx context.Context, sel selection, analyzed []byte) (ch
 // stageWithout prepares what is to be written when nothing is generated here;
 // if no extension takes part at all, nothing is left of an earlier generation.
 func (d Detector) stageWithout(plan []byte, none bool) ([]platform.Staged, error) {
-	changes := []platform.Staged{platform.Removal(detectedPath(d.Plan))}
+	changes := rewritten{"plan", d.Plan, d.Layers}.forget()
 	if none && d.Generated != "" {
-		undo, err := stageUndo("analyzed", d.Analyzed)
+		undo, err := rewritten{"analyzed", d.Analyzed, d.Layers}.stageUndo()
 		if err != nil {
 			return nil, err
 		}
@@ -134,10 +135,10 @@ func (d *Detector) prepare() ([]byte, error) {
 	case d.Analyzed == "" || d.Target != nil && d.DryRun:
 		return nil, nil
 	case d.Target != nil:
-		data, _, err := readBefore("analyzed", d.Analyzed)
+		data, _, err := rewritten{"analyzed", d.Analyzed, d.Layers}.readBefore()
 		return data, err
 	}
-	return d.Modules.readTarget(d.Log, d.Analyzed)
+	return d.Modules.readTarget(d.Log, rewritten{"analyzed", d.Analyzed, d.Layers})
 }
 
 // load reads order and system and everything that they can reach.

@@ -31,9 +31,15 @@ type Generation struct {
 	Generated string
 	// Plan and Analyzed are the files to rewrite.
 	Plan, Analyzed string
+	// Layers is the directory that the phases share, for what these files said before
+	// where it cannot be kept beside them.
+	Layers string
 	// RunFile is run.toml; empty where the Platform API has none.
 	RunFile string
 }
+
+func (g Generation) plan() rewritten     { return rewritten{"plan", g.Plan, g.Layers} }
+func (g Generation) analyzed() rewritten { return rewritten{"analyzed", g.Analyzed, g.Layers} }
 
 // run runs the extensions in order for the given plan and analyzed files, and
 // returns the changes to make; nothing is changed before they are committed. They
@@ -74,7 +80,7 @@ func (g Generation) run(ctx context.Context, extensions []*buildmodule.Module, p
 		return nil, err
 	}
 	analyzed.SetBuildExtend(anyOf(outputs, func(o *output) bool { return o.build != nil }))
-	changes, err := g.stage(outputs, detected{what: "plan", before: planData}, detected{what: "analyzed", before: analyzedData}, analyzed)
+	changes, err := g.stage(outputs, planData, analyzedData, analyzed)
 	return changes, platform.WithCode(platform.CodeFailed, err)
 }
 
@@ -93,11 +99,13 @@ func distinct(extensions []*buildmodule.Module) error {
 }
 
 // stage prepares all that is to be written.
-func (g Generation) stage(outputs []*output, plan, analyzed detected, rewritten platform.Analyzed) (changes []platform.Staged, err error) {
-	if analyzed.after, err = rewritten.Bytes(); err != nil {
+func (g Generation) stage(outputs []*output, planBefore, analyzedBefore []byte, analyzed platform.Analyzed) (changes []platform.Staged, err error) {
+	analyzedAfter, err := analyzed.Bytes()
+	if err != nil {
 		return nil, err
 	}
-	if plan.after, err = platform.WithoutExtensions(plan.before); err != nil {
+	planAfter, err := platform.WithoutExtensions(planBefore)
+	if err != nil {
 		return nil, err
 	}
 	dir, err := platform.StageDir(g.Generated)
@@ -110,12 +118,12 @@ func (g Generation) stage(outputs []*output, plan, analyzed detected, rewritten 
 			return changes, platform.WithCode(platform.CodeGenerated, err)
 		}
 	}
-	planFiles, err := plan.stage(g.Plan)
+	planFiles, err := g.plan().stage(g.Log, planBefore, planAfter)
 	if err != nil {
 		return changes, err
 	}
 	changes = append(changes, planFiles...)
-	analyzedFiles, err := analyzed.stage(g.Analyzed)
+	analyzedFiles, err := g.analyzed().stage(g.Log, analyzedBefore, analyzedAfter)
 	return append(changes, analyzedFiles...), err
 }
 

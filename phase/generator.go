@@ -31,6 +31,7 @@ type Generator struct {
 // platform.CodeGenerate, platform.CodeGenerated or the code of what was missing.
 func (g Generator) Run(ctx context.Context) error {
 	generation := g.Generation
+	generation.Layers = g.Layers
 	if err := generation.Modules.prepare(g.User, g.Layers, generation.Generated); err != nil {
 		return err
 	}
@@ -40,7 +41,7 @@ func (g Generator) Run(ctx context.Context) error {
 	}
 	if len(group.GroupExtensions) == 0 {
 		g.Log.Infof("no extension takes part: there is nothing to generate")
-		return g.clear()
+		return generation.clear()
 	}
 	if err := g.ExtensionsAllowed(); err != nil {
 		return err
@@ -53,14 +54,14 @@ func (g Generator) Run(ctx context.Context) error {
 		}
 		extensions = append(extensions, extension)
 	}
-	analyzed, err := generation.Modules.readTarget(g.Log, generation.Analyzed)
+	analyzed, err := generation.Modules.readTarget(g.Log, generation.analyzed())
 	if err != nil {
 		return err
 	}
 	if _, err := os.Stat(generation.Plan); errors.Is(err, fs.ErrNotExist) {
 		return &platform.FileError{What: "plan", Path: generation.Plan, Err: fs.ErrNotExist}
 	}
-	plan, _, err := readBefore("plan", generation.Plan)
+	plan, _, err := generation.plan().readBefore()
 	if err != nil {
 		return err
 	}
@@ -77,11 +78,11 @@ func (g Generator) Run(ctx context.Context) error {
 }
 
 // clear leaves nothing of an earlier generation.
-func (g Generator) clear() error {
-	changes, err := stageUndo("analyzed", g.Generation.Analyzed)
+func (g Generation) clear() error {
+	changes, err := g.analyzed().stageUndo()
 	defer discardAll(changes)
 	if err == nil {
-		err = platform.CommitAll(append(changes, platform.Removal(g.Generation.Generated))...)
+		err = platform.CommitAll(append(changes, platform.Removal(g.Generated))...)
 	}
 	return err
 }

@@ -50,15 +50,15 @@ func (in *ModuleInputs) prepare(user platform.BuildUser, owned ...string) error 
 
 // readTarget finds out in analyzed.toml what the build is for, and returns what
 // the file said before any generation. One that is not there is a warning.
-func (in *ModuleInputs) readTarget(log *platform.Log, path string) ([]byte, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		log.Warnf("there is no analyzed file %s: the target of the build is not known", path)
+func (in *ModuleInputs) readTarget(log *platform.Log, file rewritten) ([]byte, error) {
+	if _, err := os.Stat(file.path); errors.Is(err, fs.ErrNotExist) {
+		log.Warnf("there is no analyzed file %s: the target of the build is not known", file.path)
 	}
-	data, _, err := readBefore("analyzed", path)
+	data, _, err := file.readBefore()
 	if err != nil {
 		return nil, err
 	}
-	analyzed, err := platform.ParseAnalyzed(path, data)
+	analyzed, err := platform.ParseAnalyzed(file.path, data)
 	if err != nil {
 		return nil, err
 	}

@@ -224,6 +224,10 @@ type Removal string
 
 // Commit implements Staged.
 func (r Removal) Commit() error {
+	if _, err := os.Lstat(string(r)); errors.Is(err, fs.ErrNotExist) {
+		// A read-only file system says that it is one even so.
+		return nil
+	}
 	if err := removeDir(string(r)); err != nil {
 		return fmt.Errorf("removing what an earlier run left: %w", err)
 	}
