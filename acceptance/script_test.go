@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -57,6 +58,7 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("CNB_USER_ID", "12345")
 	env.Setenv("CNB_GROUP_ID", "12345")
 	env.Setenv("NO_COLOR", "1")
+	env.Setenv("GOARCH", runtime.GOARCH)
 	for _, name := range []string{"app", "buildpacks", "extensions", "platform", "layers"} {
 		env.Setenv(strings.ToUpper(name), filepath.Join(env.WorkDir, name))
 	}

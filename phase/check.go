@@ -118,14 +118,14 @@ func (c Checker) judge(ctx context.Context, dir, target string) (*CheckReport, e
 	return report, nil
 }
 
-// target is the platform that the images are for, as far as that is known.
+// target is the platform that the images are for.
 func (c Checker) target() (string, error) {
 	data, err := os.ReadFile(c.Analyzed)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", &platform.FileError{What: "analyzed", Path: c.Analyzed, Err: err}
 	}
 	analyzed, err := platform.ParseAnalyzed(c.Analyzed, data)
-	return analyzed.Target().Platform(), err
+	return targetOf(analyzed).Platform(), err
 }
 
 // extensions are the ids in the group file. Without that file, or if it does not

@@ -132,7 +132,12 @@ func (d *Detector) prepare() ([]byte, error) {
 		d.Modules.target = *d.Target
 	}
 	switch {
-	case d.Analyzed == "" || d.Target != nil && d.DryRun:
+	case d.Analyzed == "":
+		if d.Target == nil {
+			d.Modules.target = targetOf(platform.Analyzed{})
+		}
+		return nil, nil
+	case d.Target != nil && d.DryRun:
 		return nil, nil
 	case d.Target != nil:
 		data, _, err := rewritten{"analyzed", d.Analyzed, d.Layers}.readBefore()

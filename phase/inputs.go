@@ -48,12 +48,16 @@ func (in *ModuleInputs) prepare(user platform.BuildUser, owned ...string) error 
 	return err
 }
 
+// targetOf is what the build is for, by an analyzed file. What the file leaves open is
+// known from where the program runs (buildpack.md, "Targets").
+func targetOf(analyzed platform.Analyzed) platform.Target {
+	return analyzed.Target().OnThisMachine().WithDistroFrom(osRelease)
+}
+
 // readTarget finds out in analyzed.toml what the build is for, and returns what
 // the file said before any generation. One that is not there is a warning.
 func (in *ModuleInputs) readTarget(log *platform.Log, file rewritten) ([]byte, error) {
-	if _, err := os.Stat(file.path); errors.Is(err, fs.ErrNotExist) {
-		log.Warnf("there is no analyzed file %s: the target of the build is not known", file.path)
-	}
+	_, statErr := os.Stat(file.path)
 	data, _, err := file.readBefore()
 	if err != nil {
 		return nil, err
@@ -62,6 +66,10 @@ func (in *ModuleInputs) readTarget(log *platform.Log, file rewritten) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	in.target = analyzed.Target().WithDistroFrom(osRelease)
+	in.target = targetOf(analyzed)
+	if errors.Is(statErr, fs.ErrNotExist) {
+		log.Warnf("there is no analyzed file %s: the build is taken to be for %s, like this machine",
+			file.path, buildmodule.DescribeTarget(in.target))
+	}
 	return data, nil
 }

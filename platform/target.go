@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -64,6 +65,20 @@ func (t Target) Variables() map[string]string {
 		}
 	}
 	return vars
+}
+
+// OnThisMachine fills in the operating system and the architecture, where they are not
+// known, with those of the machine that the program runs on: a build is for another only
+// where somebody says so. The variant of that machine's architecture is no part of it,
+// since nobody asked for it.
+func (t Target) OnThisMachine() Target {
+	if t.OS == "" {
+		t.OS = runtime.GOOS
+	}
+	if t.Arch == "" {
+		t.Arch = runtime.GOARCH
+	}
+	return t
 }
 
 // WithDistroFrom fills in missing distribution data from an os-release file,
