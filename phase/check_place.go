@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/graft-cnb/graft/dockerfile"
+	"github.com/graft-cnb/graft/platform"
 )
 
 // CheckReport is what a check found, as JSON. It is an interface: fields are
@@ -91,6 +94,7 @@ func (p place) judge(parent *os.Root, target string) (findings []dockerfile.Find
 	findings = append(append(findings, refused...), dockerfile.Lint(g)...)
 	if p.whole {
 		findings = append(append(findings, p.contexts(root)...), p.misnamed(root)...)
+		findings = append(findings, p.rest(root)...)
 	}
 	dockerfile.SortFindings(findings)
 	return findings, dockerfiles
@@ -138,6 +142,22 @@ func (p place) contexts(root *os.Root) []dockerfile.Finding {
 		}
 	}
 	return findings
+}
+
+// rest finds the first file that must not be there although nothing reads it.
+func (p place) rest(root *os.Root) []dockerfile.Finding {
+	err := checkRest(root, false, func(name string) bool {
+		return name == configName || slices.Contains(contextNames, name) || slices.Contains(slices.Collect(maps.Values(p.dockerfiles)), name)
+	})
+	var problem *fileProblem
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &problem):
+		path := platform.Printable(filepath.Join(p.dir, problem.path))
+		return []dockerfile.Finding{dockerfile.NewFinding(dockerfile.RuleFileRefused, p.extension, path, problem.problem)}
+	}
+	return []dockerfile.Finding{dockerfile.NewFinding(dockerfile.RuleFileRefused, p.extension, p.dir, err.Error())}
 }
 
 // misnamed finds files that nothing reads.

@@ -50,7 +50,14 @@ func transfer(root *os.Root, path string, to *os.Root) error {
 		return err
 	}
 	defer from.Close()
-	return contextTree{root}.dir(from, to, path)
+	return contextTree{output: root}.dir(from, to, path)
+}
+
+// checkRest finds what must not be anywhere in an output, also where nobody reads or
+// copies it: a link that leaves the output, a device, a fifo, a socket. It leaves out
+// the files and directories at the top that skip names. The error is a *fileProblem.
+func checkRest(root *os.Root, owned bool, skip func(name string) bool) error {
+	return contextTree{output: root, owned: owned, unread: true, skip: skip}.dir(root, nil, "")
 }
 
 // contextTree is a build context. Each of its directories is opened in the one
@@ -59,6 +66,27 @@ func transfer(root *os.Root, path string, to *os.Root) error {
 type contextTree struct {
 	// output is what links must not leave.
 	output *os.Root
+	// unread tells that nobody reads what is in there: a directory that cannot be looked
+	// into does no harm. If it is owned its mode is changed for as long as that takes.
+	unread, owned bool
+	// skip leaves out what it names at the top; nil leaves out nothing.
+	skip func(name string) bool
+}
+
+// fileProblem is a file of an output that is not acceptable, or cannot be copied.
+type fileProblem struct {
+	// path is that below the output.
+	path, problem string
+	err           error
+}
+
+func (e *fileProblem) Error() string { return platform.Printable(e.path) + " " + e.problem }
+func (e *fileProblem) Unwrap() error { return e.err }
+
+// refuse makes the error for a file, with words for fmt.Errorf.
+func refuse(path, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &fileProblem{path: path, problem: err.Error(), err: errors.Unwrap(err)}
 }
 
 // dir copies what is in a directory, or only looks at it if to is nil. The path
@@ -69,6 +97,9 @@ func (c contextTree) dir(from, to *os.Root, path string) error {
 		return explainFile(path, err)
 	}
 	for _, entry := range entries {
+		if path == "" && c.skip != nil && c.skip(entry.Name()) {
+			continue
+		}
 		if err := c.entry(from, to, entry.Name(), filepath.Join(path, entry.Name())); err != nil {
 			return err
 		}
@@ -78,9 +109,12 @@ func (c contextTree) dir(from, to *os.Root, path string) error {
 
 func (c contextTree) entry(from, to *os.Root, name, path string) error {
 	if len(path) > maxPath {
-		return fmt.Errorf("%s has a name of more than %d bytes, with all directories", platform.Printable(path), maxPath)
+		return refuse(path, "has a name of more than %d bytes, with all directories", maxPath)
 	}
 	info, err := from.Lstat(name)
+	if c.unread && errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
 	if err != nil {
 		return explainFile(path, err)
 	}
@@ -94,7 +128,7 @@ func (c contextTree) entry(from, to *os.Root, name, path string) error {
 		}
 		return explainFile(path, to.Symlink(link, name))
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is neither a file nor a directory nor a link", platform.Printable(path))
+		return refuse(path, "is neither a file nor a directory nor a link")
 	case to == nil:
 		return nil
 	}
@@ -102,7 +136,16 @@ func (c contextTree) entry(from, to *os.Root, name, path string) error {
 }
 
 func (c contextTree) subdir(from, to *os.Root, info fs.FileInfo, path string) error {
+	if c.unread && info.Mode().Perm()&0o500 != 0o500 {
+		if !c.owned || from.Chmod(info.Name(), info.Mode().Perm()|0o500) != nil {
+			return nil
+		}
+		defer func() { _ = from.Chmod(info.Name(), info.Mode().Perm()) }()
+	}
 	below, err := from.OpenRoot(info.Name())
+	if c.unread && errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
 	if err != nil {
 		return explainFile(path, err)
 	}
@@ -147,11 +190,10 @@ func (c contextTree) readLink(path string) (string, error) {
 	}
 	within := filepath.Join(filepath.Dir(path), link)
 	if filepath.IsAbs(link) || within == ".." || strings.HasPrefix(within, "../") {
-		return "", fmt.Errorf("%s is a link to %s, which is outside of the output", platform.Printable(path), platform.Printable(link))
+		return "", refuse(path, "is a link to %s, which is outside of the output", platform.Printable(link))
 	}
 	if _, err := c.output.Stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is a link to %s, which cannot be followed within the output: %w",
-			platform.Printable(path), platform.Printable(link), withoutPath(err))
+		return "", refuse(path, "is a link to %s, which cannot be followed within the output: %w", platform.Printable(link), withoutPath(err))
 	}
 	return link, nil
 }
@@ -181,7 +223,7 @@ func explainFile(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s cannot be copied: %w", platform.Printable(path), withoutPath(err))
+	return refuse(path, "cannot be copied: %w", withoutPath(err))
 }
 
 // withoutPath is an error without the name of a file, for messages that have it.

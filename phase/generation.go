@@ -128,7 +128,7 @@ func (g Generation) stage(outputs []*output, planBefore, analyzedBefore []byte, 
 }
 
 // generate runs one extension and checks its output. It returns nil for an
-// extension that generates nothing.
+// extension that generates nothing for which there is a place.
 func (g Generation) generate(ctx context.Context, extension *buildmodule.Module, plan platform.Plan, dir string) (*output, error) {
 	stdout := g.Log.Lines(platform.LevelInfo, extension.ID)
 	defer stdout.Close()
@@ -148,7 +148,7 @@ func (g Generation) generate(ctx context.Context, extension *buildmodule.Module,
 		return nil, platform.WithCode(platform.CodeGenerated, explainOutput(extension.ID, "output directory", errors.New(
 			"bin/generate has put something else in its place")))
 	}
-	out, err := g.readOutput(extension, dir)
+	out, err := g.readOutput(extension, dir, dir == given)
 	if err != nil {
 		return nil, platform.WithCode(platform.CodeGenerated, err)
 	}

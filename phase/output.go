@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/graft-cnb/graft/buildmodule"
@@ -38,6 +39,9 @@ const (
 	ignoredSuffix = ".ignore"
 )
 
+// contextNames are the names of build contexts at the top of an output.
+var contextNames = []string{"context", "context.build", "context.run"}
+
 // mistaken are names at the top of an output that nothing reads, with the name
 // that was meant.
 var mistaken = []struct{ name, meant string }{
@@ -50,8 +54,9 @@ func dockerfileName(kind dockerfile.Kind) string { return string(kind) + ".Docke
 
 // readOutput reads and checks the output of an extension. It is untrusted: it
 // is opened so that nothing outside of it can be reached. An extension without
-// a Dockerfile gives nil.
-func (g Generation) readOutput(extension *buildmodule.Module, dir string) (read *output, err error) {
+// a Dockerfile gives nil. Owned tells that the
+// directory is not the extension's, but one that was made for its output.
+func (g Generation) readOutput(extension *buildmodule.Module, dir string, owned bool) (read *output, err error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -82,10 +87,24 @@ func (g Generation) readOutput(extension *buildmodule.Module, dir string) (read 
 	if err := g.check(out); err != nil {
 		return nil, err
 	}
+	if err := g.checkRest(out, owned); err != nil {
+		return nil, err
+	}
 	if out.build == nil && out.run == nil {
 		return nil, nil
 	}
 	return out, nil
+}
+
+// checkRest looks at what nothing reads. Contexts that are going to be copied are looked
+// at then.
+func (g Generation) checkRest(out *output, owned bool) error {
+	err := checkRest(out.root, owned, func(name string) bool { return slices.Contains(out.contexts, name) })
+	var problem *fileProblem
+	if errors.As(err, &problem) {
+		return &dockerfile.Error{Extension: out.extension, Path: platform.Printable(problem.path), Problem: problem.problem, Err: err}
+	}
+	return err
 }
 
 // check judges the files that were read.
@@ -146,7 +165,7 @@ func contextsOf(extension string, root *os.Root) ([]string, error) {
 		return &dockerfile.Error{Extension: extension, Path: name, Problem: err.Error(), Rule: rule.ID, Err: err}
 	}
 	var contexts []string
-	for _, name := range []string{"context", "context.build", "context.run"} {
+	for _, name := range contextNames {
 		info, err := root.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
