@@ -53,8 +53,8 @@ var mistaken = []struct{ name, meant string }{
 func dockerfileName(kind dockerfile.Kind) string { return string(kind) + ".Dockerfile" }
 
 // readOutput reads and checks the output of an extension. It is untrusted: it
-// is opened so that nothing outside of it can be reached. An extension without
-// a Dockerfile gives nil. Owned tells that the
+// is opened so that nothing outside of it can be reached. An extension that
+// generates nothing for which there is a place gives nil. Owned tells that the
 // directory is not the extension's, but one that was made for its output.
 func (g Generation) readOutput(extension *buildmodule.Module, dir string, owned bool) (read *output, err error) {
 	root, err := os.OpenRoot(dir)
@@ -90,7 +90,7 @@ func (g Generation) readOutput(extension *buildmodule.Module, dir string, owned 
 	if err := g.checkRest(out, owned); err != nil {
 		return nil, err
 	}
-	if out.build == nil && out.run == nil {
+	if out.build == nil && out.run == nil && !(g.Layout.ByExtension() && len(out.files)+len(out.contexts) > 0) {
 		return nil, nil
 	}
 	return out, nil
@@ -241,15 +241,36 @@ func (g Generation) stageOutput(stage string, out *output) error {
 		if err := platform.WriteFile("Dockerfile", path, data); err != nil {
 			return err
 		}
-		if config, found := out.files[configName]; found {
-			if err := platform.WriteFile("extend-config", filepath.Join(stage, g.Layout.Config(string(kind), id)), config); err != nil {
-				return err
-			}
-		}
+	}
+	if err := g.stageConfig(stage, id, out); err != nil {
+		return err
 	}
 	for _, name := range out.contexts {
-		if err := copyTree(out.root, name, filepath.Join(stage, g.Layout.Context(name, id))); err != nil {
+		target := filepath.Join(stage, g.Layout.Context(name, id))
+		if err := platform.MkdirAll(filepath.Dir(target)); err != nil {
+			return err
+		}
+		if err := copyTree(out.root, name, target); err != nil {
 			return explainOutput(out.extension, name, err)
+		}
+	}
+	return nil
+}
+
+// stageConfig writes extend-config.toml beside each Dockerfile, or where an extension has
+// one directory for all into that, whether or not a Dockerfile stands there.
+func (g Generation) stageConfig(stage, id string, out *output) error {
+	config, found := out.files[configName]
+	if !found {
+		return nil
+	}
+	for _, kind := range kinds {
+		if _, found := out.files[dockerfileName(kind)]; !found && !g.Layout.ByExtension() {
+			continue
+		}
+		path := filepath.Join(stage, g.Layout.Config(string(kind), id))
+		if err := platform.WriteFile("extend-config", path, config); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -11,6 +11,10 @@ type GeneratedLayout struct {
 // Generated is the layout of this Platform API.
 func (a API) Generated() GeneratedLayout { return GeneratedLayout{byExtension: a.GeneratedByExtension} }
 
+// ByExtension tells whether an extension has one directory for all that it generates:
+// for Dockerfiles of both kinds, and for what stands beside none.
+func (l GeneratedLayout) ByExtension() bool { return l.byExtension }
+
 // HasContexts tells whether there is a place for build contexts.
 func (l GeneratedLayout) HasContexts() bool { return l.byExtension }
 
