@@ -27,24 +27,31 @@ type protection struct {
 	metadata bool
 	// found tells that a change is not prevented but found.
 	found bool
-	// noNamespaces takes away the right to make user namespaces.
-	noNamespaces bool
-	need         func(*testing.T)
+	// noNamespaces takes away the right to make user and mount namespaces, and
+	// noAdmin that of root to make mount namespaces without a user namespace.
+	noNamespaces, noAdmin bool
+	need                  func(*testing.T)
 }
 
 // protections are all ways, the best first.
 var protections = []protection{
 	{
-		name: "Landlock", below: "/var/lib", says: `is protected by Landlock`, need: needLandlock,
+		// For an ordinary user it is the next.
+		name: "bind", below: "/var/lib", says: `is protected by a read-only bind mount`, metadata: true,
+		need: needNamespaces,
+	},
+	{
+		name: "bind in a user namespace", below: "/tmp", says: `is protected by a read-only bind mount in a user namespace`,
+		metadata: true, noAdmin: true, need: needNamespaces,
+	},
+	{
+		name: "Landlock", below: "/var/lib", says: `is protected by Landlock`, noNamespaces: true,
+		need: func(t *testing.T) { needLandlock(t); needNamespaces(t) },
 	},
 	{
 		// Programs may make files beside an app in /tmp, which Landlock cannot tell
 		// from the app.
-		name: "bind", below: "/tmp", says: `is protected by a read-only bind mount`, metadata: true,
-		need: needNamespaces,
-	},
-	{
-		name: "compare", below: "/tmp", says: `is protected by comparison`, metadata: true, found: true,
+		name: "compare", below: "/tmp", says: `is protected by comparison before and after`, metadata: true, found: true,
 		noNamespaces: true, need: needNamespaces,
 	},
 }
@@ -146,6 +153,10 @@ func writeProgram(t *testing.T, path, content string) {
 	check(t, os.WriteFile(path, []byte(content), 0o755))
 }
 
+// noNamespaces is what root of a user namespace does so that nobody in there can make
+// another, or one for mounts.
+const noNamespaces = "echo 0 >/proc/sys/user/max_user_namespaces; echo 0 >/proc/sys/user/max_mnt_namespaces; "
+
 // command is a program on this generation.
 func (g *generation) command(program string, args ...string) *exec.Cmd {
 	argv := append([]string{filepath.Join(programs, program)}, args...)
@@ -154,7 +165,10 @@ func (g *generation) command(program string, args ...string) *exec.Cmd {
 		argv = append([]string{"setpriv", "--reuid=" + id, "--regid=" + id, fmt.Sprintf("--groups=%d,%d", buildUID, otherGID)}, argv...)
 	}
 	if g.way.noNamespaces {
-		argv = append([]string{"/bin/sh", "-ec", `echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"`, "sh"}, argv...)
+		argv = append([]string{"/bin/sh", "-ec", noNamespaces + `exec "$@"`, "sh"}, argv...)
+	}
+	if g.way.noAdmin {
+		argv = append([]string{"setpriv", "--bounding-set=-sys_admin"}, argv...)
 	}
 	c := exec.Command(argv[0], argv[1:]...)
 	if g.way.noNamespaces {
@@ -196,8 +210,12 @@ func (g *generation) run(program string) outcome {
 	g.t.Helper()
 	g.detect(program)
 	o := finish(g.t, g.command(program))
-	if !strings.Contains(o.stdout, "extension evil: the app "+g.way.says) {
-		g.t.Fatalf("the log does not say that the app %s: %v", g.way.says, o)
+	says := g.way.says
+	if g.way.name == "bind" && !g.asRoot {
+		says = protections[1].says
+	}
+	if !strings.Contains(o.stdout, "extension evil: the app "+says+"\n") {
+		g.t.Fatalf("the log does not say that the app %s: %v", says, o)
 	}
 	return o
 }

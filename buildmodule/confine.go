@@ -22,14 +22,25 @@ import (
 type Protection string
 
 // The protections, the best first.
+//
+// A read-only mount refuses every change, while Landlock knows nothing of modes, times
+// and extended attributes. Without root it takes a user namespace, and that has a price:
+// a module sees files of others as nobody's, cannot give a file to one of its further
+// groups, and programs with a set-user-ID bit do not get what that promises. A module
+// that is no root has little use for any of that, and none for an app that changes.
 const (
-	// ByLandlock: the kernel refuses every change of contents and names.
-	ByLandlock Protection = "Landlock"
-	// ByBind: the app is a read-only mount in a mount namespace of its own.
+	// ByBind: the app is a read-only mount in a mount namespace, which root has made
+	// before this process became the build user (see ReadOnlyApp).
 	ByBind Protection = "a read-only bind mount"
+	// ByUserBind: the same in a user namespace, which an ordinary user may make.
+	ByUserBind Protection = "a read-only bind mount in a user namespace"
+	// ByLandlock: the kernel refuses every change of contents and names, and no other.
+	ByLandlock Protection = "Landlock"
 	// ByCompare: nothing stops a change, but it is found and fails the phase.
 	ByCompare Protection = "comparison before and after"
 )
+
+var errAppIsRoot = errors.New("it is the root directory")
 
 // AppChangedError is an extension that changed the app.
 type AppChangedError struct {
@@ -47,6 +58,8 @@ type confined struct {
 	app string
 	// writable are directories that must stay writable, like the output.
 	writable []string
+	// readOnly is where ByBind runs it; nil if nobody could make that.
+	readOnly *ReadOnlyApp
 	// only limits which protection may be used; empty for any.
 	only Protection
 	say  func(format string, args ...any)
@@ -79,10 +92,15 @@ func (c confined) run(ctx context.Context) (int, error) {
 }
 
 func (c confined) runProtected(ctx context.Context) (int, error) {
-	for _, protection := range []Protection{ByLandlock, ByBind} {
+	for _, protection := range []Protection{ByBind, ByUserBind, ByLandlock} {
 		if err := c.possible(protection); err != nil {
 			c.say("the app cannot be protected by %s: %v", protection, err)
 			continue
+		}
+		if protection == ByBind {
+			c.say("the app is protected by %s", protection)
+			c.process.start = c.readOnly.start
+			return c.process.run(ctx)
 		}
 		code, err := c.runUnder(ctx, protection)
 		var setup *setupError
@@ -102,11 +120,17 @@ func (c confined) possible(protection Protection) error {
 	if c.only != "" && c.only != protection {
 		return errors.New("another protection is asked for")
 	}
+	if protection == ByBind {
+		if c.readOnly == nil || c.readOnly.app != c.app {
+			return errors.New("it was not made while this process was root")
+		}
+		return nil
+	}
 	if !initialised.Load() {
 		return errors.New("this program did not call buildmodule.Init")
 	}
 	if c.app == "/" {
-		return errors.New("it is the root directory")
+		return errAppIsRoot
 	}
 	if protection != ByLandlock {
 		return nil
@@ -172,12 +196,12 @@ func (c confined) runUnder(ctx context.Context, protection Protection) (int, err
 	p.prepare = func(cmd *exec.Cmd) {
 		cmd.Args[0] = wrapperName
 		cmd.ExtraFiles = []*os.File{childReport}
-		if protection == ByBind {
+		if protection == ByUserBind {
 			inNamespaces(cmd)
 		}
 	}
 	restore := func() {}
-	if protection == ByBind {
+	if protection == ByUserBind {
 		restore = makeDumpable()
 	}
 	said := make(chan []byte, 1)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -48,6 +49,19 @@ while [ ! -e "$HOME/begun" ]; do sleep 0.01; done`,
 // but who started it.
 var outlives = fmt.Sprintf("outlives-%d-%d", os.Getpid(), time.Now().UnixNano())
 
+// protections are those that can be tried here, the best first.
+func protections() []Protection {
+	all := []Protection{ByBind, ByUserBind, ByLandlock, ByCompare}
+	if os.Geteuid() != 0 {
+		return all[1:]
+	}
+	return all
+}
+
+func without(p Protection) []Protection {
+	return slices.DeleteFunc(protections(), func(other Protection) bool { return other == p })
+}
+
 // beyondLandlock are changes that only the other protections know of.
 var beyondLandlock = map[string]string{
 	"mode": "chmod 600 file",
@@ -59,7 +73,7 @@ var beyondLandlock = map[string]string{
 // directory): under Landlock and a read-only bind the app stays as it was, and
 // where it can only be compared the extension fails with the path.
 func TestAppIsReadOnly(t *testing.T) {
-	for _, protection := range []Protection{ByLandlock, ByBind, ByCompare} {
+	for _, protection := range protections() {
 		t.Run(string(protection), func(t *testing.T) {
 			for name, body := range attempts {
 				t.Run(name, func(t *testing.T) { attempt(t, protection, body) })
@@ -81,7 +95,7 @@ func attempt(t *testing.T, protection Protection, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, err := scene.run(protection, body)
+	code, err := scene.run(t, protection, body)
 	outliving := strings.Contains(body, outlives)
 	if outliving {
 		waitUntilNoneHas(t, outlives)
@@ -131,6 +145,56 @@ func waitUntilNoneHas(t *testing.T, word string) {
 	t.Fatalf("still running: %q", left)
 }
 
+// TestBestProtectionIsUsed guards against a bug: where Landlock works no read-only mount
+// was made, although one was allowed, and modes, times and extended attributes of the app
+// could be changed.
+func TestBestProtectionIsUsed(t *testing.T) {
+	for _, best := range without(ByCompare) {
+		if best == ByLandlock {
+			break
+		}
+		scene := newAppScene(t)
+		c := scene.prepared(t, best)
+		var said bytes.Buffer
+		c.only, c.say = "", func(format string, args ...any) { fmt.Fprintf(&said, format+"\n", args...) }
+		c.args = []string{"-c", "! chmod 600 file && ! touch -d 2001-01-01 file"}
+		if code, err := c.run(context.Background()); err != nil || code != 0 {
+			t.Errorf("%s: ended with %d, %v: the app was changed", best, code, err)
+		}
+		if !strings.HasSuffix(said.String(), "the app is protected by "+string(best)+"\n") {
+			t.Errorf("%s is not used: %s", best, said.String())
+		}
+	}
+}
+
+// TestNewReadOnlyAppLeavesTheRestAlone guards that only programs that are started in it
+// see the read-only mount, and that it ends.
+func TestNewReadOnlyAppLeavesTheRestAlone(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if _, err := NewReadOnlyApp(t.TempDir()); err == nil {
+			t.Error("an ordinary user made one")
+		}
+		return
+	}
+	scene := newAppScene(t)
+	c := scene.prepared(t, ByBind)
+	if err := os.WriteFile(filepath.Join(scene.app, "file"), []byte("changed\n"), 0o644); err != nil {
+		t.Errorf("the app is read-only for this process: %v", err)
+	}
+	c.args = []string{"-c", "grep -q changed file && ! touch file"}
+	if code, err := c.run(context.Background()); err != nil || code != 0 {
+		t.Errorf("ended with %d, %v\n%s", code, err, scene.out.String())
+	}
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), scene.app) {
+		t.Errorf("this process sees the mount: %v", err)
+	}
+	for _, app := range []string{"/", filepath.Join(scene.app, "none")} {
+		if _, err := NewReadOnlyApp(app); err == nil {
+			t.Errorf("%s was made read-only", app)
+		}
+	}
+}
+
 // TestTheRestStaysWritable guards that protection of the app takes nothing else
 // away: output, temporary directories and HOME are writable, and everything is
 // readable.
@@ -145,9 +209,9 @@ cat /etc/passwd file dir/inner >/dev/null
 test "$(pwd -P)" = "` + "$APP" + `"
 test "$(id -u)" = ` + strconv.Itoa(os.Geteuid()) + `
 `
-	for _, protection := range []Protection{ByLandlock, ByBind, ByCompare} {
+	for _, protection := range protections() {
 		scene := newAppScene(t)
-		if code, err := scene.run(protection, body); err != nil || code != 0 {
+		if code, err := scene.run(t, protection, body); err != nil || code != 0 {
 			t.Errorf("%s: ended with %d, %v\n%s", protection, code, err, scene.out.String())
 		}
 	}
@@ -156,12 +220,12 @@ test "$(id -u)" = ` + strconv.Itoa(os.Geteuid()) + `
 // TestExitCodeAndMissingProgram guards that wrapping a program hides neither its
 // exit code nor that it cannot be run.
 func TestExitCodeAndMissingProgram(t *testing.T) {
-	for _, protection := range []Protection{ByLandlock, ByBind, ByCompare} {
+	for _, protection := range protections() {
 		scene := newAppScene(t)
-		if code, err := scene.run(protection, "exit 17"); err != nil || code != 17 {
+		if code, err := scene.run(t, protection, "exit 17"); err != nil || code != 17 {
 			t.Errorf("%s: got %d, %v, want 17", protection, code, err)
 		}
-		c := scene.confined(protection)
+		c := scene.prepared(t, protection)
 		c.path = "/does/not/exist"
 		if _, err := c.run(context.Background()); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: got %v for a program that is not there", protection, err)
@@ -173,12 +237,12 @@ func TestExitCodeAndMissingProgram(t *testing.T) {
 // lies in a directory that must stay writable.
 func TestAppBelowTemporaryDirectory(t *testing.T) {
 	scene := newAppScene(t)
-	c := scene.confined("")
+	c := scene.confined(ByLandlock)
 	c.writable = append(c.writable, filepath.Dir(scene.app))
 	var said bytes.Buffer
 	c.say = func(format string, args ...any) { fmt.Fprintf(&said, format+"\n", args...) }
-	if code, err := c.run(context.Background()); err != nil || code != 0 {
-		t.Fatalf("ended with %d, %v", code, err)
+	if code, err := c.run(context.Background()); err == nil {
+		t.Fatalf("ended with %d, and should not have run", code)
 	}
 	if !strings.Contains(said.String(), "must stay writable") || strings.Contains(said.String(), "is protected by Landlock") {
 		t.Errorf("said: %s", said.String())
@@ -188,7 +252,7 @@ func TestAppBelowTemporaryDirectory(t *testing.T) {
 // TestAppMovedAway guards that an app whose parent directory was renamed counts
 // as changed, also where the app itself cannot be written to.
 func TestAppMovedAway(t *testing.T) {
-	for _, protection := range []Protection{ByBind, ByCompare} {
+	for _, protection := range without(ByLandlock) {
 		scene := newAppScene(t)
 		parent := filepath.Join(scene.home, "parent")
 		if err := os.Mkdir(parent, 0o755); err != nil {
@@ -198,7 +262,7 @@ func TestAppMovedAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		scene.app = filepath.Join(parent, "app")
-		_, err := scene.run(protection, `mv "$HOME/parent" "$HOME/elsewhere"`)
+		_, err := scene.run(t, protection, `mv "$HOME/parent" "$HOME/elsewhere"`)
 		var changed *AppChangedError
 		if !errors.As(err, &changed) {
 			t.Errorf("%s: got %v for an app that was moved away", protection, err)
@@ -209,14 +273,14 @@ func TestAppMovedAway(t *testing.T) {
 // TestAppWithOddName guards that protection does not depend on how the app is
 // called: a name is bytes and not text.
 func TestAppWithOddName(t *testing.T) {
-	for _, protection := range []Protection{ByLandlock, ByBind} {
+	for _, protection := range without(ByCompare) {
 		scene := newAppScene(t)
 		odd := filepath.Join(filepath.Dir(scene.app), "odd \xff\n\"name")
 		if err := os.Rename(scene.app, odd); err != nil {
 			t.Fatal(err)
 		}
 		scene.app = odd
-		if code, err := scene.run(protection, "! echo x >>file || exit 9"); err != nil || code != 0 {
+		if code, err := scene.run(t, protection, "! echo x >>file || exit 9"); err != nil || code != 0 {
 			t.Errorf("%s: ended with %d, %v\n%s", protection, code, err, scene.out.String())
 		}
 	}
@@ -225,10 +289,10 @@ func TestAppWithOddName(t *testing.T) {
 // TestHangingGenerateDies guards that what bin/generate started dies with it,
 // also what left its process group.
 func TestHangingGenerateDies(t *testing.T) {
-	for _, protection := range []Protection{ByLandlock, ByBind, ByCompare} {
+	for _, protection := range protections() {
 		scene := newAppScene(t)
 		mark := filepath.Join(scene.output, "pid")
-		if code, err := scene.run(protection, `setsid sleep 4242 >/dev/null 2>&1 & sleep 0.05; pidof -s sleep >/dev/null; echo $! >"$CNB_OUTPUT_DIR/pid"`); err != nil || code != 0 {
+		if code, err := scene.run(t, protection, `setsid sleep 4242 >/dev/null 2>&1 & sleep 0.05; pidof -s sleep >/dev/null; echo $! >"$CNB_OUTPUT_DIR/pid"`); err != nil || code != 0 {
 			t.Fatalf("%s: ended with %d, %v", protection, code, err)
 		}
 		waitUntilGone(t, mark)
@@ -273,8 +337,23 @@ func (s *appScene) confined(only Protection) confined {
 	}
 }
 
-func (s *appScene) run(only Protection, body string) (int, error) {
+// prepared is a program under a protection; ByBind needs root.
+func (s *appScene) prepared(t *testing.T, only Protection) confined {
+	t.Helper()
 	c := s.confined(only)
+	if only == ByBind {
+		readOnly, err := NewReadOnlyApp(s.app)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(readOnly.Close)
+		c.readOnly = readOnly
+	}
+	return c
+}
+
+func (s *appScene) run(t *testing.T, only Protection, body string) (int, error) {
+	c := s.prepared(t, only)
 	c.args = []string{"-c", body + "\ntrue"}
 	if strings.Contains(body, "set -e") || strings.Contains(body, "exit") {
 		c.args[1] = body

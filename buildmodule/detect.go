@@ -43,6 +43,8 @@ type Inputs struct {
 	// ExecEnv is the execution environment; empty where the Platform API has
 	// none.
 	ExecEnv string
+	// ReadOnlyApp is where bin/generate runs, if somebody who was root has made that.
+	ReadOnlyApp *ReadOnlyApp
 	// Debug is told how things are done, a line each; nil for nobody.
 	Debug func(format string, args ...any)
 	// Output receives what the module prints, while it runs; nil throws it away.

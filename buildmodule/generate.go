@@ -82,6 +82,7 @@ func (m *Module) Generate(ctx context.Context, in Inputs, errOutput io.Writer, e
 			alone: true,
 		},
 		app:      in.App,
+		readOnly: in.ReadOnlyApp,
 		writable: []string{output, os.TempDir(), "/tmp", "/var/tmp", vars["HOME"]},
 		say:      in.say,
 	}.run(ctx)

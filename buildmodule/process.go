@@ -32,6 +32,8 @@ type process struct {
 	// it has, or with an error if it has not; both may be nil.
 	prepare func(*exec.Cmd)
 	started func(error)
+	// start starts the command; nil for what any thread of this process does.
+	start func(*exec.Cmd) error
 	// alone tells that no other child of this process runs meanwhile, so that
 	// whatever the program left behind can be found and killed, even what left
 	// its process group.
@@ -62,7 +64,10 @@ func (p process) run(ctx context.Context) (int, error) {
 		// Orphans become children of this process and not of init.
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
-	err := start(cmd)
+	if p.start == nil {
+		p.start = start
+	}
+	err := p.start(cmd)
 	if p.started != nil {
 		p.started(err)
 	}
@@ -146,9 +151,13 @@ var starters = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-func start(cmd *exec.Cmd) error {
+func start(cmd *exec.Cmd) error { return startBy(starters(), cmd) }
+
+func startBy(thread chan<- func(), cmd *exec.Cmd) error {
+	// Whoever starts programs begins with closing what they must not have.
+	starters()
 	done := make(chan error, 1)
-	starters() <- func() { done <- cmd.Start() }
+	thread <- func() { done <- cmd.Start() }
 	return <-done
 }
 

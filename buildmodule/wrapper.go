@@ -16,7 +16,7 @@ import (
 // Init makes this process a module's program with the app protected, if it was
 // started to be that, and does not return then; in any other process it returns
 // at once. A program that runs bin/generate calls it first thing in main; one
-// that does not has the app compared before and after instead.
+// that does not, and has no ReadOnlyApp, has the app compared before and after instead.
 func Init() {
 	initialised.Store(true)
 	if len(os.Args) >= 4 && os.Args[0] == wrapperName {
@@ -31,7 +31,7 @@ func wrap(protection Protection, app string, args []string) int {
 	unix.CloseOnExec(reportFD)
 	report := os.NewFile(reportFD, "report")
 	protect := protectByLandlock
-	if protection == ByBind {
+	if protection == ByUserBind {
 		protect = protectByBind
 	}
 	if err := protect(app); err != nil {
@@ -84,19 +84,11 @@ func protectByLandlock(app string) error {
 	)
 }
 
-// protectByBind puts a read-only bind mount of the app over the app, with all
-// that is mounted in it, and goes there: the working directory is still that of
-// the mount below.
+// protectByBind makes the app read-only in this process's new mount namespace, and goes
+// there: the working directory is still that of the mount below.
 func protectByBind(app string) error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("making mounts private: %w", err)
-	}
-	if err := unix.Mount(app, app, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("binding the app: %w", err)
-	}
-	readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if err := unix.MountSetattr(unix.AT_FDCWD, app, unix.AT_RECURSIVE, &readOnly); err != nil {
-		return fmt.Errorf("making the app read-only: %w", err)
+	if err := bindReadOnly(app); err != nil {
+		return err
 	}
 	if err := os.Chdir(app); err != nil {
 		return fmt.Errorf("going to the app: %w", err)

@@ -49,6 +49,10 @@ type Detector struct {
 // does, the error carries platform.CodeFailedDetect or
 // platform.CodeFailedDetectWithErrors and the files stay as they are.
 func (d Detector) Run(ctx context.Context) error {
+	if d.Generate != nil && !d.DryRun {
+		d.Modules.protectApp(d.Log)
+		defer d.Modules.readOnly.Close()
+	}
 	analyzed, err := d.prepare()
 	if err != nil {
 		return err

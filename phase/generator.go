@@ -32,6 +32,8 @@ type Generator struct {
 func (g Generator) Run(ctx context.Context) error {
 	generation := g.Generation
 	generation.Layers = g.Layers
+	generation.Modules.protectApp(g.Log)
+	defer generation.Modules.readOnly.Close()
 	if err := generation.Modules.prepare(g.User, g.Layers, generation.Generated); err != nil {
 		return err
 	}

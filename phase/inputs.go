@@ -24,11 +24,24 @@ type ModuleInputs struct {
 
 	env    platform.ModuleEnv
 	target platform.Target
+	// readOnly is where bin/generate runs; nil if that could not be made.
+	readOnly *buildmodule.ReadOnlyApp
 }
 
 func (in ModuleInputs) forModule() buildmodule.Inputs {
 	return buildmodule.Inputs{
 		App: in.App, PlatformDir: in.PlatformDir, Env: in.env, Target: in.target, ExecEnv: in.ExecEnv,
+		ReadOnlyApp: in.readOnly,
+	}
+}
+
+// protectApp makes a place in which the app is read-only, for bin/generate. Only root
+// can, so it comes before the process becomes the build user; where it cannot be made
+// there are other ways. Whoever calls it closes it.
+func (in *ModuleInputs) protectApp(log *platform.Log) {
+	var err error
+	if in.readOnly, err = buildmodule.NewReadOnlyApp(in.App); err != nil {
+		log.Debugf("%s cannot be made for the app: %v", buildmodule.ByBind, err)
 	}
 }
 
