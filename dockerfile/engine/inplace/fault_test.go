@@ -126,7 +126,9 @@ func TestKilledEngine(t *testing.T) {
 }
 
 // TestDamagedCache drops a layer that is not what it was, and what rests on it, and
-// builds them again; a database that cannot be read costs the whole cache.
+// builds them again; a database that cannot be read costs the whole cache. A file was read
+// in the result, as for its user: the view that was made for that has gone with the engine,
+// and once kept what it was a view of from being dropped, in this run and all that follow.
 func TestDamagedCache(t *testing.T) {
 	for name, test := range map[string]struct {
 		damage func(t *testing.T, state string)
@@ -146,6 +148,9 @@ func TestDamagedCache(t *testing.T) {
 		"missing layer": {func(t *testing.T, state string) {
 			check(t, os.Remove(blobWith(t, state, "first")))
 		}, 0, "is damaged: it is dropped"},
+		"missing layers": {func(t *testing.T, state string) {
+			check(t, os.RemoveAll(filepath.Join(state, "content")))
+		}, 0, "is damaged: it is dropped"},
 		"truncated database": {func(t *testing.T, state string) {
 			check(t, os.Truncate(filepath.Join(state, "metadata_v2.db"), 5000))
 		}, 0, "starting with an empty one"},
@@ -155,8 +160,10 @@ func TestDamagedCache(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newContainer(t)
+			c.reads = "/etc/passwd"
 			state := base().Run(sh("echo first > /first")).Root().Run(sh("echo second > /second")).Root()
-			if _, err := c.run(c.open(), state); err != nil {
+			prunes := func(o *inplace.Options) { o.CacheTTL = time.Hour }
+			if _, err := c.run(c.open(prunes), state); err != nil {
 				t.Fatal(err)
 			}
 			for n := range 2 {

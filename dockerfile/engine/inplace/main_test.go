@@ -39,6 +39,8 @@ type container struct {
 	t    *testing.T
 	root string
 	log  *enginetest.Log
+	// reads is a file that is read in each result, as for who looks a user up.
+	reads string
 	// engine is the one that was opened last.
 	engine *inplace.Engine
 }
@@ -221,7 +223,16 @@ func (c *container) runContext(ctx context.Context, e *inplace.Engine, state llb
 				return nil, err
 			}
 		}
-		return gw.Solve(ctx, req)
+		res, err := gw.Solve(ctx, req)
+		if err != nil || c.reads == "" {
+			return res, err
+		}
+		ref, err := res.SingleRef()
+		if err != nil {
+			return nil, err
+		}
+		_, err = ref.ReadFile(ctx, gateway.ReadRequest{Filename: c.reads})
+		return res, err
 	}, status)
 	result := solved{Seen: <-seen}
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 )
@@ -115,6 +116,9 @@ func (s *stores) forget(gone []string) error {
 	if len(gone) == 0 {
 		return nil
 	}
+	if err := s.forgetChildren(gone); err != nil {
+		return err
+	}
 	lost := map[string]bool{}
 	ctx := namespaces.WithNamespace(context.Background(), namespace)
 	for _, name := range gone {
@@ -144,4 +148,49 @@ func (s *stores) forget(gone []string) error {
 		}
 	}
 	return nil
+}
+
+// forgetChildren drops from containerd's records what they still list as children of some
+// snapshots and do not have. Its collector removes a snapshot, a view for one, and leaves
+// it listed below its parent; for as long as it is, the parent cannot be removed.
+func (s *stores) forgetChildren(of []string) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		all := bucket(tx.Bucket([]byte("v1")), namespace, "snapshots", snapshotterName)
+		for _, name := range of {
+			children := bucket(all, name, "children")
+			if children == nil {
+				continue
+			}
+			var stale [][]byte
+			err := children.ForEach(func(child, _ []byte) error {
+				if all.Bucket(child) == nil {
+					stale = append(stale, child)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			for _, child := range stale {
+				if err := children.Delete(child); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget the children of states that are gone: %w", err)
+	}
+	return nil
+}
+
+// bucket is a bucket in another; nil: it is not there.
+func bucket(in *bbolt.Bucket, path ...string) *bbolt.Bucket {
+	for _, name := range path {
+		if in != nil {
+			in = in.Bucket([]byte(name))
+		}
+	}
+	return in
 }
