@@ -67,6 +67,15 @@ func (s *stores) goneSnapshots(ctx context.Context, damaged []digest.Digest) ([]
 	if err != nil {
 		return nil, fmt.Errorf("list the cached states: %w", err)
 	}
+	// Such as are on record alone are not listed.
+	lost := func(name, parent string) {
+		if _, ok := infos[name]; !ok {
+			infos[name] = snapshots.Info{Name: name, Parent: parent, Labels: map[string]string{labelRoot: "lost"}}
+		}
+	}
+	if err := s.onRecord(lost); err != nil {
+		return nil, fmt.Errorf("list the cached states: %w", err)
+	}
 	verdicts := map[string]bool{}
 	var isGone func(name string) bool
 	isGone = func(name string) bool {
@@ -150,12 +159,31 @@ func (s *stores) forget(gone []string) error {
 	return nil
 }
 
+// snapshotBucket is where containerd has what it knows of the snapshots; nil: nowhere yet.
+func snapshotBucket(tx *bbolt.Tx) *bbolt.Bucket {
+	return bucket(tx.Bucket([]byte("v1")), namespace, "snapshots", snapshotterName)
+}
+
+// onRecord lists the snapshots that containerd knows, whether they are there or not.
+func (s *stores) onRecord(each func(name, parent string)) error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		all := snapshotBucket(tx)
+		if all == nil {
+			return nil
+		}
+		return all.ForEachBucket(func(name []byte) error {
+			each(string(name), string(all.Bucket(name).Get([]byte("parent"))))
+			return nil
+		})
+	})
+}
+
 // forgetChildren drops from containerd's records what they still list as children of some
 // snapshots and do not have. Its collector removes a snapshot, a view for one, and leaves
 // it listed below its parent; for as long as it is, the parent cannot be removed.
 func (s *stores) forgetChildren(of []string) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
-		all := bucket(tx.Bucket([]byte("v1")), namespace, "snapshots", snapshotterName)
+		all := snapshotBucket(tx)
 		for _, name := range of {
 			children := bucket(all, name, "children")
 			if children == nil {
