@@ -119,8 +119,15 @@ func (e *Engine) start(ctx context.Context, image baseImage) (*server, error) {
 		return nil, err
 	}
 	s, err := newServer(ctx, e.state, e.root, image, hosts, e.opts.Log)
+	if isDamage(err) {
+		// Nothing has been done to the root filesystem yet.
+		if err := giveUp(e.state, err, e.opts.Log); err != nil {
+			return nil, err
+		}
+		s, err = newServer(ctx, e.state, e.root, image, hosts, e.opts.Log)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the state directory %s: %w", e.state, err)
 	}
 	s.client, err = client.New(ctx, "passthrough:///graft-inplace", client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 		return s.listener.DialContext(ctx)
@@ -189,10 +196,11 @@ func (e *Engine) Close() error {
 	e.closed = true
 	var err error
 	if e.server != nil {
+		// One that could not be started has not ended in order, and leaves its mark.
 		err = e.server.close(e.prune)
-	}
-	if err == nil {
-		err = damage.Leave(e.state)
+		if err == nil {
+			err = damage.Leave(e.state)
+		}
 	}
 	return errors.Join(err, orphans.Kill(), orphans.Adopt(false), e.lock.Close())
 }

@@ -5,7 +5,6 @@ package inplace
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/assembly"
+	"github.com/graft-cnb/graft/dockerfile/engine/internal/damage"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
 )
 
@@ -41,17 +41,20 @@ type server struct {
 	client     *client.Client
 }
 
-// newServer opens the state directory's databases and puts a BuildKit together.
+// newServer opens the state directory's databases and puts a BuildKit together. What breaks
+// down with them gives a *damage.Panic, and leaves them open: a transaction that was cut off
+// would be waited for. They are to be removed then, and no longer used.
 func newServer(ctx context.Context, state string, r *root, image baseImage, hosts docker.RegistryHosts, log logs.Func) (*server, error) {
 	s := &server{state: state, log: log}
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	if err := s.open(own, r, image, hosts); err != nil {
+	if err := damage.Guard(func() error { return s.open(own, r, image, hosts) }); err != nil {
 		stop()
-		if s.stores != nil {
+		var broken *damage.Panic
+		if s.stores != nil && !errors.As(err, &broken) {
 			err = errors.Join(err, s.stores.close())
 		}
-		return nil, fmt.Errorf("open the state directory %s: %w; if it is damaged, remove it", state, err)
+		return nil, err
 	}
 	s.serve(image, r.dir)
 	return s, nil

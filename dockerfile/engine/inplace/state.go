@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
 	ctdmetadata "github.com/containerd/containerd/v2/core/metadata"
@@ -19,6 +20,7 @@ import (
 	containerdsnapshot "github.com/moby/buildkit/snapshot/containerd"
 	"github.com/moby/buildkit/util/leaseutil"
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/damage"
 	"github.com/graft-cnb/graft/dockerfile/engine/internal/logs"
@@ -51,21 +53,58 @@ func makeState(state string) error {
 	return nil
 }
 
-// reviveState gives the cache up if it is damaged, and marks the state directory as used.
-func reviveState(state string, log logs.Func) error {
+// databases are the files that the cache's records are in.
+func databases(state string) []string {
 	var files []string
 	for _, name := range []string{"containerdmeta.db", "metadata_v2.db", "snapshots/metadata.db", "cache.db", "history.db"} {
 		files = append(files, filepath.Join(state, name))
 	}
-	drop := func() error {
-		for _, path := range append(files, filepath.Join(state, "snapshots"), filepath.Join(state, "content")) {
-			if err := os.RemoveAll(path); err != nil {
-				return err
-			}
-		}
-		return nil
+	return files
+}
+
+// reviveState gives the cache up if it is damaged, and marks the state directory as used.
+// Everything in the databases is read once: this process breaks down with what it cannot
+// read, and nobody is there to start it again.
+func reviveState(state string, log logs.Func) error {
+	files := databases(state)
+	return damage.Revive(state, files, func() error { return dropCache(state) }, warner(log),
+		func() error { return damage.Read(files) })
+}
+
+// giveUp gives a cache up that nothing was wrong with before it was used.
+func giveUp(state string, problem error, log logs.Func) error {
+	var broken *damage.Panic
+	if errors.As(problem, &broken) {
+		log.Write(slog.LevelDebug, fmt.Sprintf("%v\n%s", broken, broken.Stack))
 	}
-	return damage.Revive(state, files, drop, func(warning string) { log.Write(slog.LevelWarn, warning) })
+	err := damage.GiveUp(state, problem, func() error { return dropCache(state) }, warner(log))
+	return errors.Join(err, makeState(state))
+}
+
+// dropCache removes the cache from a state directory.
+func dropCache(state string) error {
+	for _, path := range append(databases(state), filepath.Join(state, "snapshots"), filepath.Join(state, "content")) {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warner writes warnings to a log.
+func warner(log logs.Func) func(string) {
+	return func(warning string) { log.Write(slog.LevelWarn, warning) }
+}
+
+// shortages are what keeps a cache from being used without anything being wrong with it.
+var shortages = []error{
+	context.Canceled, context.DeadlineExceeded,
+	unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EACCES, unix.EPERM,
+}
+
+// isDamage tells whether a cache that could not be opened is to blame itself.
+func isDamage(err error) bool {
+	return err != nil && !slices.ContainsFunc(shortages, func(one error) bool { return errors.Is(err, one) })
 }
 
 // stores are the databases of the state directory.

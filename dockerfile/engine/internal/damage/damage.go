@@ -32,13 +32,21 @@ func Revive(state string, databases []string, drop func() error, warn func(strin
 		}
 	}
 	if problem != nil {
-		warn(fmt.Sprintf("the cache in the state directory %s is damaged (%v); starting with an empty one", state, problem))
-		if err := drop(); err != nil {
-			return fmt.Errorf("removing the damaged cache: %w; remove the state directory %s", err, state)
+		if err := GiveUp(state, problem, drop, warn); err != nil {
+			return err
 		}
 	}
 	if err := os.WriteFile(mark(state), nil, 0o600); err != nil {
 		return fmt.Errorf("noting that the state directory is in use: %w", err)
+	}
+	return nil
+}
+
+// GiveUp removes a cache, with a warning that says what is wrong with it.
+func GiveUp(state string, problem error, drop func() error, warn func(string)) error {
+	warn(fmt.Sprintf("the cache in the state directory %s is damaged (%v); starting with an empty one", state, problem))
+	if err := drop(); err != nil {
+		return fmt.Errorf("removing the damaged cache: %w; remove the state directory %s", err, state)
 	}
 	return nil
 }
@@ -79,11 +87,37 @@ func find(databases []string, thorough bool) error {
 	return nil
 }
 
+// Read reads everything in the databases that are there, and says what cannot be read. It
+// is for those who break down with a database, and cannot look thoroughly only after that.
+func Read(databases []string) error { return find(databases, true) }
+
+// Panic is the error of what broke down, as libraries do on a page of a database that is
+// not what it should be.
+type Panic struct {
+	// Problem is what it broke down with.
+	Problem any
+	// Stack is where it was.
+	Stack []byte
+}
+
+func (p *Panic) Error() string { return fmt.Sprintf("it cannot be read: %v", p.Problem) }
+
+// Guard does something with databases, and makes a *Panic of a panic, or of a fault where
+// a file is too short for the memory that it is mapped to. What was in use is not to be
+// used again then, and may not even be closed.
+func Guard(do func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if problem := recover(); problem != nil {
+			err = &Panic{problem, debug.Stack()}
+		}
+	}()
+	return do()
+}
+
 // check looks whether a database has all the pages that it says it has, and, if
-// asked to be thorough, whether everything in it can be read. Reading a page that is not
-// what it should be panics, or faults where the file is too short for the memory that it
-// is mapped to.
-func check(file string, thorough bool) (err error) {
+// asked to be thorough, whether everything in it can be read.
+func check(file string, thorough bool) error {
 	info, err := os.Stat(file)
 	if err != nil {
 		return err
@@ -91,29 +125,26 @@ func check(file string, thorough bool) (err error) {
 	if info.Size() == 0 {
 		return errors.New("it is empty")
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if problem := recover(); problem != nil {
-			err = fmt.Errorf("it cannot be read: %v", problem)
+	return Guard(func() error {
+		// What is free is read when it is opened to be written, and no sooner.
+		db, err := bbolt.Open(file, 0o600, &bbolt.Options{ReadOnly: true, PreLoadFreelist: thorough, Timeout: time.Second})
+		if err != nil {
+			return err
 		}
-	}()
-	db, err := bbolt.Open(file, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	tx, err := db.Begin(false)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	if tx.Size() > info.Size() {
-		return fmt.Errorf("it has %d bytes, and should have %d", info.Size(), tx.Size())
-	}
-	if !thorough {
-		return nil
-	}
-	return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return readBucket(b) })
+		defer db.Close()
+		tx, err := db.Begin(false)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if tx.Size() > info.Size() {
+			return fmt.Errorf("it has %d bytes, and should have %d", info.Size(), tx.Size())
+		}
+		if !thorough {
+			return nil
+		}
+		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return readBucket(b) })
+	})
 }
 
 // readBucket reads all that is in a bucket.
