@@ -29,6 +29,8 @@ type Engine struct {
 	state string
 	lock  *os.File
 	root  *root
+	// heritage is withheld as long as the engine is open.
+	heritage *heritage
 
 	mu     sync.Mutex
 	server *server
@@ -43,7 +45,7 @@ type Engine struct {
 //
 // From then on this process can no longer be inspected by others, and calls no program to
 // decompress what it reads: a RUN would find credentials in its memory and in its
-// environment.
+// environment. Until Close its umask is 022, and what it starts inherits no files.
 func Open(ctx context.Context, opts Options) (*Engine, error) {
 	state, done, err := prepare(opts)
 	if err != nil {
@@ -66,9 +68,12 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		record: done,
 		warn:   func(format string, args ...any) { opts.debug(fmt.Sprintf(format, args...)) },
 	}}
-	if err := errors.Join(makeState(state), orphans.Adopt(true)); err != nil {
+	if e.heritage, err = withhold(); err != nil {
 		lock.Close()
 		return nil, err
+	}
+	if err := errors.Join(makeState(state), orphans.Adopt(true)); err != nil {
+		return nil, errors.Join(err, e.heritage.giveBack(), lock.Close())
 	}
 	return e, nil
 }
@@ -202,5 +207,5 @@ func (e *Engine) Close() error {
 			err = damage.Leave(e.state)
 		}
 	}
-	return errors.Join(err, orphans.Kill(), orphans.Adopt(false), e.lock.Close())
+	return errors.Join(err, orphans.Kill(), orphans.Adopt(false), e.heritage.giveBack(), e.lock.Close())
 }
