@@ -89,6 +89,25 @@ func testHandover(t *testing.T, c *cell) {
 	}
 }
 
+// The builder inherits what the platform started the extender with, and a RUN in place
+// does not: umask 022 and no open files, as with any engine.
+func TestHandoverOfInheritance(t *testing.T) {
+	c := newCell(t, smallBase(t, nil), engine{})
+	c.extension("build", "USER root", "RUN umask; mkdir /made; stat -c %a /made; (echo written >&9) 2>/dev/null || echo closed")
+	script := `umask 077; exec 9>/layers/nine; exec "$0" "$@"`
+	o := finish(t, c.command("/bin/sh", "-c", script, "/cnb/lifecycle/extender", "-kind", "build"))
+	if o.code != 0 || !strings.Contains(o.stdout, "0022\n") || !strings.Contains(o.stdout, "755\n") || !strings.Contains(o.stdout, "closed\n") {
+		t.Fatalf("wanted umask 022 and a closed descriptor in the RUN: %v", o)
+	}
+	b := c.built()
+	if b.Status["Umask"] != "0077" || b.Files["9"] != "/layers/nine" {
+		t.Errorf("the builder has umask %s, and open are %v", b.Status["Umask"], b.Files)
+	}
+	if got := c.content("/layers/nine"); got != "" {
+		t.Errorf("the RUN wrote %q", got)
+	}
+}
+
 // checkEnvironment compares an environment with what must be in it, and what must not.
 func checkEnvironment(t *testing.T, environment []string, want map[string]string, never ...string) {
 	t.Helper()

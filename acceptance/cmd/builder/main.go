@@ -25,7 +25,7 @@ type record struct {
 	Environment []string
 	UID, GID    int
 	Groups      []int
-	// Status are the fields of /proc/self/status that tell of privileges.
+	// Status are the fields of /proc/self/status that tell of privileges, and the umask.
 	Status map[string]string
 	PID    int
 	// Files is what is open, by descriptor.
@@ -83,7 +83,7 @@ func status() (map[string]string, error) {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), ":")
-		if strings.HasPrefix(name, "Cap") || name == "Uid" || name == "Gid" || name == "NoNewPrivs" {
+		if strings.HasPrefix(name, "Cap") || name == "Uid" || name == "Gid" || name == "NoNewPrivs" || name == "Umask" {
 			fields[name] = strings.TrimSpace(value)
 		}
 	}
