@@ -72,7 +72,7 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 		lock.Close()
 		return nil, err
 	}
-	if err := errors.Join(makeState(state), orphans.Adopt(true)); err != nil {
+	if err := errors.Join(makeState(state), opts.openWay(state), orphans.Adopt(true)); err != nil {
 		return nil, errors.Join(err, e.heritage.giveBack(), lock.Close())
 	}
 	return e, nil

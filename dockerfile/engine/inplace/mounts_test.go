@@ -12,6 +12,10 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/tonistiigi/fsutil"
+	"golang.org/x/sys/unix"
+
+	"github.com/graft-cnb/graft/dockerfile/engine/inplace"
+	"github.com/graft-cnb/graft/dockerfile/internal/needs"
 )
 
 // TestMountsLeaveNothing mounts where something stands and where nothing does: the RUN
@@ -58,18 +62,40 @@ func TestMountsLeaveNothing(t *testing.T) {
 }
 
 // TestMountIsOpenToUsers lets a user other than root use a cache: the way to the state
-// directory is open to them.
+// directory is open to them. A directory above its parent was once not looked at: where a
+// platform kept one to itself, the RUN failed and nothing said why.
 func TestMountIsOpenToUsers(t *testing.T) {
-	c := newContainer(t)
 	mine := llb.Scratch().File(llb.Mkdir("/cache", 0o700, llb.WithUIDGID(1000, 1000)))
 	state := base().Run(sh("echo mine > /home/app/.cache/file && cat /home/app/.cache/file"), llb.User("app"),
 		llb.AddMount("/home/app/.cache", mine, llb.SourcePath("/cache"), llb.AsPersistentCacheDir("mine", llb.CacheMountShared))).Root()
-	got, err := c.run(c.open(), state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.Output != "mine\n" {
-		t.Errorf("the output is %q", got.Output)
+	for name, test := range map[string]struct {
+		closed  []string
+		volume  bool
+		skip    []string
+		refused bool
+	}{
+		"open":              {},
+		"directory of ours": {closed: []string{"kaniko", "kaniko/cache"}, skip: []string{"/kaniko"}},
+		"volume":            {closed: []string{"kaniko", "kaniko/cache"}, volume: true},
+		"of others":         {closed: []string{"kaniko"}, skip: []string{"/kaniko/cache"}, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newContainer(t)
+			if test.volume {
+				needs.That(t, unix.Mount(t.TempDir(), c.path("kaniko"), "", unix.MS_BIND, "") == nil, "the right to mount")
+				t.Cleanup(func() { check(t, unix.Unmount(c.path("kaniko"), unix.MNT_DETACH)) })
+			}
+			for _, dir := range test.closed {
+				c.mkdir(dir, 0o700)
+			}
+			got, err := c.run(c.open(func(o *inplace.Options) { o.Skip = test.skip }), state)
+			if !test.refused && (err != nil || got.Output != "mine\n" || c.log.Has("WARN")) {
+				t.Errorf("the output is %q: %v", got.Output, err)
+			}
+			if test.refused && (err == nil || !c.log.Has("cannot get through "+c.path("kaniko")+" ")) {
+				t.Errorf("nothing says why: %v", err)
+			}
+		})
 	}
 }
 
