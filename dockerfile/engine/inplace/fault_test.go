@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	ctdsnapshots "github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/moby/buildkit/client/llb"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/util/grpcerrors"
@@ -154,6 +156,8 @@ func TestDamagedCache(t *testing.T) {
 		"truncated database": {func(t *testing.T, state string) {
 			check(t, os.Truncate(filepath.Join(state, "metadata_v2.db"), 5000))
 		}, 0, "starting with an empty one"},
+		// A crash can leave such a thing. Each run once failed at it.
+		"state on record alone": {loseState, 1, ""},
 		// The databases are right, and what they are of cannot be changed: that once was
 		// the end of every run.
 		"content that is no directory": {func(t *testing.T, state string) {
@@ -194,8 +198,30 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
+// loseState removes the newest state from what holds the snapshots, and leaves it on record.
+func loseState(t *testing.T, state string) {
+	t.Helper()
+	snapshots, err := storage.NewMetaStore(filepath.Join(state, "snapshots", "metadata.db"))
+	check(t, err)
+	defer snapshots.Close()
+	check(t, snapshots.WithTransaction(t.Context(), true, func(ctx context.Context) error {
+		var newest string
+		var when time.Time
+		err := storage.WalkInfo(ctx, func(_ context.Context, info ctdsnapshots.Info) error {
+			if info.Kind == ctdsnapshots.KindCommitted && info.Created.After(when) {
+				newest, when = info.Name, info.Created
+			}
+			return nil
+		})
+		if err == nil {
+			_, _, err = storage.Remove(ctx, newest)
+		}
+		return err
+	}))
+}
+
 // TestBadPages gives the cache up where a page of a database is not what it was, within
-// the run, or does without what only the newest of its first two pages knew. Libraries panic on one: that once was the end of every run, since the mark by
+// the run. Libraries panic on one: that once was the end of every run, since the mark by
 // which the next one would have looked was taken away while the process broke down.
 func TestBadPages(t *testing.T) {
 	state := base().Run(sh("echo first > /first")).Root().Run(sh("echo second > /second")).Root()
@@ -219,7 +245,7 @@ func TestBadPages(t *testing.T) {
 				if err != nil || got.Output != "first\nsecond\n" {
 					t.Errorf("the output is %q: %v", got.Output, err)
 				}
-				if given := c.log.Has("starting with an empty one"); given == (steps(got.Cached) > 0) && n > 1 {
+				if given := c.log.Has("starting with an empty one"); given == (steps(got.Cached) > 0) {
 					t.Errorf("%q are cached, and the log says\n%s", got.Cached, c.log)
 				}
 			})

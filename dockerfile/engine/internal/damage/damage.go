@@ -4,6 +4,7 @@
 package damage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -116,7 +117,7 @@ func Guard(do func() error) (err error) {
 }
 
 // check looks whether a database has all the pages that it says it has, and, if
-// asked to be thorough, whether everything in it can be read.
+// asked to be thorough, whether everything in it can be read and hangs together.
 func check(file string, thorough bool) error {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -143,7 +144,14 @@ func check(file string, thorough bool) error {
 		if !thorough {
 			return nil
 		}
-		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return readBucket(b) })
+		if err := tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return readBucket(b) }); err != nil {
+			return err
+		}
+		// What can be read may still be free at the same time, and be overwritten.
+		for problem := range tx.Check() {
+			err = cmp.Or(err, problem)
+		}
+		return err
 	})
 }
 
