@@ -70,6 +70,9 @@ func (b *batch) apply(ctx context.Context) error {
 	if err := b.solve(ctx); err != nil {
 		return err
 	}
+	if err := b.checkAccounts(ctx); err != nil {
+		return err
+	}
 	deliveries := make([]*result.Delivery, len(b.runs))
 	if err := b.deliveries(ctx, deliveries); err != nil {
 		for _, d := range deliveries {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,9 +31,11 @@ func (p *plan) ids(ctx context.Context, env environment) (uid, gid string, err e
 	case name == "" || name == "root":
 		uid = "0"
 	case isNumber(name):
-		uid = name
+		if uid, err = p.number(name); err != nil {
+			return "", "", err
+		}
 	default:
-		if uid, err = p.lookup(ctx, env, "/etc/passwd", name, placeholderUser); err != nil {
+		if uid, err = p.lookup(ctx, env, passwdFile, name, placeholderUser); err != nil {
 			return "", "", err
 		}
 	}
@@ -42,13 +43,23 @@ func (p *plan) ids(ctx context.Context, env environment) (uid, gid string, err e
 	case !hasGroup || group == "":
 		gid = p.env("CNB_GROUP_ID")
 	case isNumber(group):
-		gid = group
+		if gid, err = p.number(group); err != nil {
+			return "", "", err
+		}
 	default:
 		if gid, err = p.lookup(ctx, env, "/etc/group", group, placeholderGroup); err != nil {
 			return "", "", err
 		}
 	}
 	return uid, gid, nil
+}
+
+// number is a part of User of the image so far that is a number.
+func (p *plan) number(text string) (string, error) {
+	if n, err := strconv.Atoi(text); err != nil || !possible(n) && !slices.Contains(p.placeholders, text) {
+		return "", fmt.Errorf("USER %s of the image so far: %s is no number that a user or a group can have", p.image.Config.User, text)
+	}
+	return text, nil
 }
 
 // lookup finds the number of a name in a file of the image so far.
@@ -64,6 +75,9 @@ func (p *plan) lookup(ctx context.Context, env environment, file, name, placehol
 	}
 	if !found {
 		return "", fmt.Errorf("USER %s of the image so far: %s has no %q", p.image.Config.User, file, name)
+	}
+	if !possible(id) {
+		return "", fmt.Errorf("USER %s of the image so far: %s says that %q is %d, which is no number that a user or a group can have", p.image.Config.User, file, name, id)
 	}
 	return strconv.Itoa(id), nil
 }
@@ -137,8 +151,7 @@ func (r *run) check(p *plan) error {
 	if name == "" || name == "root" || err == nil && number == 0 {
 		return r.rootError(p, fmt.Sprintf("USER %q is root", p.image.Config.User))
 	}
-	if err == nil && (number < 0 || number > math.MaxInt32) {
-		// Runtimes have cut such numbers to 32 bits, and made some of them root.
+	if err == nil && !possible(number) {
 		return r.rootError(p, fmt.Sprintf("USER %q is no number that a user can have", p.image.Config.User))
 	}
 	return nil
@@ -146,15 +159,23 @@ func (r *run) check(p *plan) error {
 
 // checkNamedUser judges a user that has a name, given the result's /etc/passwd.
 func (r *run) checkNamedUser(p *plan, passwd []byte) error {
-	name := p.userName()
-	uid, found, err := parseName(passwd, "/etc/passwd", name)
-	switch {
-	case err != nil:
+	uid, found, err := parseName(passwd, passwdFile, p.userName())
+	if err != nil {
 		return err
-	case !found:
+	}
+	if !found {
 		return r.rootError(p, fmt.Sprintf("USER %q is not in /etc/passwd of the extended image, and might be anyone", p.image.Config.User))
+	}
+	return r.checkAccount(p, uid)
+}
+
+// checkAccount judges the number that an account of the extended image has.
+func (r *run) checkAccount(p *plan, uid int) error {
+	switch {
 	case uid == 0:
 		return r.rootError(p, fmt.Sprintf("USER %q has uid 0 in /etc/passwd of the extended image: it is root", p.image.Config.User))
+	case !possible(uid):
+		return r.rootError(p, fmt.Sprintf("USER %q has uid %d in /etc/passwd of the extended image, which is no number that a user can have", p.image.Config.User, uid))
 	}
 	return nil
 }
