@@ -145,6 +145,60 @@ func TestRebasableTakesEveryDockerfileItself(t *testing.T) {
 	}
 }
 
+// A label that the image below triggers counted as the Dockerfile's own.
+func TestRebasableByATriggerDoesNotCount(t *testing.T) {
+	const yes = "LABEL io.buildpacks.rebasable=true"
+	for name, c := range map[string]struct {
+		build []string
+		steps []string
+		want  string
+	}{
+		"of the base":           {[]string{"ENV B=1", yes}, []string{from + "ENV A=1\n"}, "false"},
+		"of an extension":       {nil, []string{from + yes + "\nONBUILD " + yes + "\n", from + "ENV A=1\n"}, "false"},
+		"but that of its own":   {[]string{"LABEL io.buildpacks.rebasable=false", "ENV B=1"}, []string{from + "ARG r=true\nLABEL io.buildpacks.rebasable=$r\n"}, "true"},
+		"beside other triggers": {[]string{"ENV B=1"}, []string{from + yes + "\n"}, "true"},
+	} {
+		h := newHarness(t)
+		e := apply(t, h, dockerfile.Application{
+			Kind:  dockerfile.KindRun,
+			Base:  asLayout(t, makeBase(t, baseOptions{user: "1001", build: c.build})),
+			Steps: steps(t, dockerfile.KindRun, c.steps...),
+		})
+		if got := e.config.Config.Labels["io.buildpacks.rebasable"]; got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+		if len(c.build) > 0 && !slices.Contains(e.config.Config.Env, "B=1") || len(e.config.History) != 2 {
+			t.Errorf("%s: the other triggers made %+v and %+v", name, e.config.Config.Env, e.config.History)
+		}
+		for _, s := range e.applied.Steps {
+			for _, in := range s.Instructions {
+				if in.Text == "LABEL io.buildpacks.rebasable=" {
+					t.Errorf("%s: nobody wrote %s", name, in.Text)
+				}
+			}
+		}
+	}
+}
+
+// Triggers that add layers stay in their places beside it.
+func TestTriggersWithLayersOfARunImage(t *testing.T) {
+	h := withEngine(t)
+	e := apply(t, h, dockerfile.Application{
+		Kind:  dockerfile.KindRun,
+		Base:  asLayout(t, makeBase(t, baseOptions{user: "1001", build: []string{"RUN echo one >/tmp/one", "LABEL io.buildpacks.rebasable=true"}})),
+		Steps: steps(t, dockerfile.KindRun, from+"ENV A=1\nRUN echo two >/tmp/two\n"),
+	})
+	want := []string{
+		"Layer: 'RUN echo one >/tmp/one', Created by extension: ext/a", "Layer: 'RUN echo two >/tmp/two', Created by extension: ext/a",
+	}
+	if got := e.histories()[2:]; !slices.Equal(got, want) || e.config.Config.Labels["io.buildpacks.rebasable"] != "false" {
+		t.Errorf("history %q, labels %v", got, e.config.Config.Labels)
+	}
+	if got := e.applied.Steps[0].Instructions; got[0].Layer == nil || got[1].Layer != nil || got[2].Layer != nil || got[3].Layer == nil {
+		t.Errorf("%+v", got)
+	}
+}
+
 // CONTRACT 7.3: a run image must not end as root, checked before anything runs.
 func TestRunImageThatEndsAsRootIsRefusedBeforeAnythingRuns(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -124,10 +124,7 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 	if err := s.refuse(commands); err != nil {
 		return err
 	}
-	if r.app.Kind == dockerfile.KindRun {
-		// What the image so far says must not count for what this Dockerfile says.
-		delete(p.image.Config.Labels, rebasableLabel)
-	}
+	triggers := p.forgetRebasable(r.app.Kind)
 	args, err := r.args(ctx, env, p, s, commands)
 	if err != nil {
 		return err
@@ -164,11 +161,38 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 	if res.BaseImage == nil || !reflect.DeepEqual(res.BaseImage.RootFS, p.image.RootFS) {
 		return s.problem(s.fromLine, "FROM does not lead to the base image; write FROM ${base_image}", nil)
 	}
-	p.record(s, args, commands, res.Image.History[before:])
+	p.record(s, args, commands, withoutReset(res.Image.History[before:], triggers))
 	p.image = *res.Image
 	p.state = fresh(res.State)
 	p.rebasable = p.rebasable && p.image.Config.Labels[rebasableLabel] == "true"
 	return nil
+}
+
+// resetRebasable is what the image so far triggers last in a run.Dockerfile.
+const resetRebasable = "LABEL " + rebasableLabel + "="
+
+// forgetRebasable sees to it that what the image so far says does not count for what a
+// run.Dockerfile says itself: neither its label nor what it triggers. It tells how many
+// triggers come before the one that it adds; negative if it adds none.
+func (p *plan) forgetRebasable(kind dockerfile.Kind) int {
+	if kind != dockerfile.KindRun {
+		return -1
+	}
+	delete(p.image.Config.Labels, rebasableLabel)
+	n := len(p.image.Config.OnBuild)
+	if n == 0 {
+		return -1
+	}
+	p.image.Config.OnBuild = append(slices.Clip(p.image.Config.OnBuild), resetRebasable)
+	return n
+}
+
+// withoutReset is a history without what came of resetRebasable.
+func withoutReset(entries []history, at int) []history {
+	if at < 0 || at >= len(entries) {
+		return entries
+	}
+	return slices.Delete(slices.Clone(entries), at, at+1)
 }
 
 // fresh keeps what a state built and forgets its environment: an ARG of one
