@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -132,6 +133,47 @@ func TestCacheInPrivateRegistryWithTokens(t *testing.T) {
 		if strings.Contains(agent, "buildkit") {
 			t.Errorf("the engine asked for a token itself: %s", agent)
 		}
+	}
+}
+
+// The last instruction that came from a shared cache was "done", in as many seconds as it
+// took to fetch its layer. And everything was "cached" where a cache was written and a
+// context read.
+func TestWhatComesFromASharedCacheIsCached(t *testing.T) {
+	needs.That(t, os.Getenv("BUILDKIT_HOST") == "", "the embedded engine, and so no BUILDKIT_HOST: a daemon keeps what it has made")
+	base, dir := asLayout(t, makeBase(t, baseOptions{})), t.TempDir()
+	app := dockerfile.Application{
+		Kind: dockerfile.KindBuild, Base: base,
+		Steps: steps(t, dockerfile.KindBuild, from+"RUN echo one >/one\nCOPY file /file\nRUN echo two >/two\n"),
+	}
+	if err := os.WriteFile(filepath.Join(app.Steps[0].Context, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := func(change func(h *harness)) (outcomes []dockerfile.Outcome) {
+		h := withEngine(t)
+		state := filepath.Join(t.TempDir(), "state")
+		h.Engine = func(ctx context.Context) (chain.Engine, error) {
+			return engine.Open(ctx, "", engine.Options{StateDir: state})
+		}
+		change(h)
+		for _, in := range apply(t, h, app).applied.Steps[0].Instructions {
+			outcomes = append(outcomes, in.Outcome)
+			if (in.Seconds > 0) != (in.Outcome == dockerfile.OutcomeDone) {
+				t.Errorf("%s is %s after %v seconds", in.Text, in.Outcome, in.Seconds)
+			}
+		}
+		return outcomes
+	}
+	kind := dockerfile.KindBuild
+	first := run(func(h *harness) {
+		h.CacheTo = map[dockerfile.Kind][]chain.Cache{kind: parsed(t, chain.ParseCacheTo, "type=local,dest="+dir)}
+	})
+	second := run(func(h *harness) {
+		h.CacheFrom = map[dockerfile.Kind][]chain.Cache{kind: parsed(t, chain.ParseCacheFrom, "type=local,src="+dir)}
+	})
+	done, cached := dockerfile.OutcomeDone, dockerfile.OutcomeCached
+	if !slices.Equal(first, []dockerfile.Outcome{done, done, done}) || !slices.Equal(second, []dockerfile.Outcome{cached, cached, cached}) {
+		t.Errorf("first %v, then %v", first, second)
 	}
 }
 

@@ -56,6 +56,8 @@ type vertex struct {
 	spans  map[time.Time]time.Duration
 	cached bool
 	failed bool
+	// inputs: it works on something.
+	inputs bool
 	// failure is the engine's word for how it failed.
 	failure string
 }
@@ -82,6 +84,7 @@ func (k *record) add(status *client.SolveStatus) {
 			known = &vertex{spans: map[time.Time]time.Duration{}}
 			k.vertices[v.Digest] = known
 		}
+		known.inputs = known.inputs || len(v.Inputs) > 0
 		switch {
 		case v.Completed == nil || v.Started == nil:
 		case v.Cached:
@@ -89,13 +92,17 @@ func (k *record) add(status *client.SolveStatus) {
 		case strings.Contains(v.Error, context.Canceled.Error()): // because of something else
 		case v.Error != "":
 			known.failed, known.failure = true, v.Error
+		case known.inputs && len(v.Inputs) == 0:
+			// What it made is fetched from a cache, which is told as work of its own.
 		default:
 			known.spans[*v.Started] = v.Completed.Sub(*v.Started)
 		}
 	}
 }
 
-// locate finds out which operations of a graph belong to which instruction.
+// locate finds out which operations of a graph belong to which instruction. The first
+// graph counts: that of a cache which is written afterwards may have other operations, by
+// the session that a context comes through, and nothing is told of them here.
 func (k *record) locate(def *llb.Definition, steps []converted) {
 	if def.Source == nil {
 		return
@@ -127,7 +134,9 @@ func (k *record) locate(def *llb.Definition, steps []converted) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.places, k.lines = places, lines
+	if k.places == nil {
+		k.places, k.lines = places, lines
+	}
 }
 
 // failure is the line whose operation failed first, and how, as an old engine tells it by
