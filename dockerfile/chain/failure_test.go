@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,6 +58,46 @@ func TestFailedCommandIsExplainedAndTheEarlierResultStays(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(dir), ".graft-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// What a command printed on standard error was not shown if enough of the other stream
+// arrived after it, as it did with any command that prints much.
+func TestEndOfBothStreamsIsShown(t *testing.T) {
+	const many = "i=0; while [ $i -lt 100 ]; do echo line$i; i=$((i+1)); done"
+	long := strings.Repeat("x", 20000)
+	for name, c := range map[string]struct {
+		run   string
+		lines []string
+		n     int
+	}{
+		"much, then why":        {many + "; echo E: why >&2; exit 5", []string{"E: why", "line99", "line71"}, 30},
+		"why, then much":        {"echo E: why >&2; sleep 0.3; " + many + "; exit 5", []string{"E: why", "line99", "line71"}, 30},
+		"much of both":          {many + "; (" + many + ") >&2; exit 5", nil, 30},
+		"only errors":           {"(" + many + ") >&2; exit 5", []string{"line70", "line99"}, 30},
+		"a line without an end": {"printf on; sleep 0.3; echo E: why >&2; exit 5", []string{"on", "E: why"}, 2},
+		"a line that is long":   {"echo E: why >&2; printf " + long + "y; exit 5", []string{"E: why"}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := withEngine(t)
+			_, err := h.Apply(t.Context(), dockerfile.Application{
+				Kind: dockerfile.KindBuild, Base: asLayout(t, makeBase(t, baseOptions{})),
+				Steps: steps(t, dockerfile.KindBuild, from+"RUN "+c.run+"\n"),
+			})
+			var failed *dockerfile.RunError
+			if !errors.As(err, &failed) {
+				t.Fatalf("error %v", err)
+			}
+			lines := strings.Split(failed.Output, "\n")
+			for _, want := range c.lines {
+				if !slices.Contains(lines, want) {
+					t.Errorf("no %q in %q", want, lines)
+				}
+			}
+			if len(lines) != c.n || len(failed.Output) > 16<<10 {
+				t.Errorf("%d lines and %d bytes, wanted %d: %q", len(lines), len(failed.Output), c.n, lines)
+			}
+		})
 	}
 }
 

@@ -13,13 +13,6 @@ import (
 	"github.com/graft-cnb/graft/dockerfile"
 )
 
-// tailBytes and tailLines bound what is kept of one command's output for the
-// case that it fails.
-const (
-	tailBytes = 16 << 10
-	tailLines = 30
-)
-
 // commandKey is where BuildKit's converter describes the instruction that an operation
 // belongs to.
 const commandKey = "com.docker.dockerfile.v1.command"
@@ -31,7 +24,7 @@ type record struct {
 	pull   pull
 
 	mu       sync.Mutex
-	tails    map[digest.Digest][]byte
+	tails    map[digest.Digest]*tail
 	vertices map[digest.Digest]*vertex
 	// places are the operations of each instruction, and lines where each operation stands.
 	places map[place][]digest.Digest
@@ -63,7 +56,7 @@ type vertex struct {
 }
 
 func newRecord(engine dockerfile.AppliedEngine) *record {
-	return &record{engine: engine, tails: map[digest.Digest][]byte{}, vertices: map[digest.Digest]*vertex{}}
+	return &record{engine: engine, tails: map[digest.Digest]*tail{}, vertices: map[digest.Digest]*vertex{}}
 }
 
 // add takes what arrived.
@@ -72,11 +65,10 @@ func (k *record) add(status *client.SolveStatus) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, l := range status.Logs {
-		tail := append(k.tails[l.Vertex], l.Data...)
-		if over := len(tail) - tailBytes; over > 0 {
-			tail = append([]byte(nil), tail[over:]...)
+		if k.tails[l.Vertex] == nil {
+			k.tails[l.Vertex] = &tail{}
 		}
-		k.tails[l.Vertex] = tail
+		k.tails[l.Vertex].add(l.Stream, l.Data)
 	}
 	for _, v := range status.Vertexes {
 		known := k.vertices[v.Digest]
@@ -207,16 +199,8 @@ func (k *record) outcome(p place) (dockerfile.Outcome, float64) {
 func (k *record) tail(vertex string) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	tail := k.tails[digest.Digest(vertex)]
-	text := strings.TrimRight(strings.ToValidUTF8(string(tail), "?"), "\r\n")
-	if len(tail) == tailBytes {
-		if _, after, ok := strings.Cut(text, "\n"); ok {
-			text = after // the first line is only the end of one
-		}
+	if t := k.tails[digest.Digest(vertex)]; t != nil {
+		return t.String()
 	}
-	lines := strings.Split(text, "\n")
-	if len(lines) > tailLines {
-		lines = lines[len(lines)-tailLines:]
-	}
-	return strings.Join(lines, "\n")
+	return ""
 }
