@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/graft-cnb/graft/dockerfile"
 )
@@ -193,21 +193,39 @@ func (p *printer) afterFrom(s *step) int {
 // globals are the values of the args before FROM, which an ARG without a value takes.
 func (p *printer) globals(c converted) (map[string]string, error) {
 	lex := shell.NewLex(p.escape)
-	values := map[string]string{}
+	values, seen := map[string]string{}, p.platformArgs(c)
 	for _, command := range c.step.globals {
 		for _, arg := range command.Args {
 			if given, ok := c.given[arg.Key]; ok {
-				values[arg.Key] = given
+				values[arg.Key], seen[arg.Key] = given, given
 			} else if arg.Value != nil {
-				value, _, err := lex.ProcessWord(*arg.Value, shell.EnvsFromSlice(assignments(values)))
+				value, _, err := lex.ProcessWord(*arg.Value, shell.EnvsFromSlice(assignments(seen)))
 				if err != nil {
 					return nil, c.step.problem(firstLine(command.Location()), err.Error(), err)
 				}
-				values[arg.Key] = value
+				values[arg.Key], seen[arg.Key] = value, value
 			}
 		}
 	}
 	return values, nil
+}
+
+// platformArgs are the args that BuildKit has before all others, for the value of one that
+// mentions them. (One that is only declared is left to whoever builds.)
+func (p *printer) platformArgs(c converted) map[string]string {
+	args := map[string]string{"TARGETSTAGE": "default"}
+	for prefix, platform := range map[string]ocispecs.Platform{"BUILD": platforms.DefaultSpec(), "TARGET": p.base.Platform()} {
+		args[prefix+"OS"], args[prefix+"OSVERSION"] = platform.OS, platform.OSVersion
+		args[prefix+"ARCH"], args[prefix+"VARIANT"] = platform.Architecture, platform.Variant
+		args[prefix+"PLATFORM"] = platforms.Format(platform)
+	}
+	args["TARGETPLATFORM"] = platforms.FormatAll(p.base.Platform())
+	for name := range args {
+		if given, ok := c.given[name]; ok {
+			args[name] = given
+		}
+	}
+	return args
 }
 
 func assignments(values map[string]string) []string {
@@ -316,22 +334,30 @@ func (p *printer) fromContext(c converted, raw string, reads, inline bool, line 
 	return raw[:at] + " --from=" + name + raw[at:], nil
 }
 
-// mountFlag is one --mount of a RUN.
-var mountFlag = regexp.MustCompile(`--mount=[^\s]+`)
-
-// mounts lets the bind mounts of a RUN show the context that is meant.
+// mounts lets the bind mounts of a RUN show the context that is meant. That is written at
+// the beginning of the flag: where it ends, with quotes and lines that go on, is for
+// BuildKit to know.
 func (p *printer) mounts(c converted, raw string, command *instructions.RunCommand) string {
+	const flag = "--mount="
 	name := p.contextOf(c)
 	all := mounts(command)
-	if name == "" || len(all) == 0 {
+	if name == "" {
 		return raw
 	}
-	n := -1
-	return mountFlag.ReplaceAllStringFunc(raw, func(flag string) string {
-		n++
-		if n < len(all) && all[n].Type == instructions.MountTypeBind && all[n].From == "" {
-			return flag + ",from=" + name
+	var out strings.Builder
+	for line := range strings.Lines(raw) {
+		for !strings.HasPrefix(strings.TrimSpace(line), "#") { // a comment between lines that go on
+			before, after, ok := strings.Cut(line, flag)
+			if !ok || len(all) == 0 {
+				break
+			}
+			out.WriteString(before + flag)
+			if all[0].Type == instructions.MountTypeBind && all[0].From == "" {
+				out.WriteString("from=" + name + ",")
+			}
+			line, all = after, all[1:]
 		}
-		return flag
-	})
+		out.WriteString(line)
+	}
+	return out.String()
 }
