@@ -2,6 +2,7 @@ package chain
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -43,6 +44,9 @@ func (p *printer) head() string {
 		buildctl = append(buildctl, "--oci-layout", shellWord("base="+dir), "--opt", "context:"+baseContext+"=oci-layout://base@"+digest)
 		docker = append(docker, "--build-context", shellWord(baseContext+"=oci-layout://"+dir+"@"+digest))
 	}
+	for _, flags := range [][]string{p.secretFlags(), p.sshFlags()} {
+		buildctl, docker = append(buildctl, flags...), append(docker, flags...)
+	}
 	if len(p.leaked) > 0 {
 		slices.Sort(p.leaked)
 		fmt.Fprintf(&b, "# Unlike here, no extension sees the ARGs of another: %s.\n", strings.Join(p.leaked, ", "))
@@ -63,6 +67,25 @@ func (p *printer) namedContexts() []string {
 		}
 	}
 	return names
+}
+
+// secretFlags are flags, of buildctl and of docker, for the secrets that were given. Where
+// they come from is not known here.
+func (r *run) secretFlags() []string {
+	var flags []string
+	for _, id := range slices.Sorted(maps.Keys(r.Secrets)) {
+		flags = append(flags, "--secret", shellWord("id="+id+",src=FILE"))
+	}
+	return flags
+}
+
+// sshFlags are such flags for the agents.
+func (r *run) sshFlags() []string {
+	var flags []string
+	for _, value := range r.SSH.given {
+		flags = append(flags, "--ssh", shellWord(value))
+	}
+	return flags
 }
 
 // layoutOf is the directory of an image's layout, or what to put there.

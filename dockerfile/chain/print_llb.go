@@ -68,6 +68,7 @@ func (r *run) buildctlInputs() []string {
 	for _, name := range slices.Sorted(maps.Keys(r.plan.stores)) {
 		flags = append(flags, "--oci-layout", shellWord(name+"="+layoutOf(r.plan.stores[name])))
 	}
+	flags = append(append(flags, r.secretFlags()...), r.sshFlags()...)
 	if len(r.RunCA) > 0 && r.plan.runStep != nil {
 		flags = append(flags, "--secret", "id="+caSecret+",src=FILE")
 	}

@@ -2,7 +2,15 @@ package chain_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -57,5 +65,46 @@ func TestPrintedDockerfileCanBeRead(t *testing.T) {
 				t.Fatalf("%q and %q: %v, %d stages in\n%s", one, two, err, len(stages), text.String())
 			}
 		}
+	}
+}
+
+// The commands that are printed lacked the flags for secrets and agents that were given.
+func TestPrintedCommandsHaveSecretsAndAgents(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "a key")
+	writeKey(t, key)
+	ssh, err := chain.ParseSSH([]string{"own=" + key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &chain.Applier{Secrets: map[string][]byte{"b": []byte("never-shown"), "a c": []byte("x")}, SSH: ssh}
+	var said []string
+	a.Info = func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+	app := dockerfile.Application{
+		Kind: dockerfile.KindBuild, Base: asLayout(t, makeBase(t, baseOptions{})), BuildID: "an-id",
+		Steps: steps(t, dockerfile.KindBuild, from+"RUN --mount=type=secret,id=b --mount=type=ssh,id=own true\n"),
+	}
+	var text, graph bytes.Buffer
+	if err := errors.Join(a.Print(t.Context(), &text, dockerfile.FormDockerfile, app), a.Print(t.Context(), &graph, dockerfile.FormLLBText, app)); err != nil {
+		t.Fatal(err)
+	}
+	flags := " --secret 'id=a c,src=FILE' --secret id=b,src=FILE --ssh 'own=" + key + "'"
+	if strings.Count(text.String(), flags) != 2 || !strings.Contains(strings.Join(said, "\n"), flags) || strings.Contains(text.String(), "never-shown") {
+		t.Errorf("no two of %s in\n%s, or none in %q", flags, text.String(), said)
+	}
+}
+
+// writeKey makes a private key for SSH.
+func writeKey(t *testing.T, path string) {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: data}), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

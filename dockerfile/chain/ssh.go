@@ -10,7 +10,11 @@ import (
 
 // SSH is what `RUN --mount=type=ssh` may use: agents, which sign with keys that no RUN
 // gets to see. The zero value has none.
-type SSH struct{ agents session.Attachable }
+type SSH struct {
+	agents session.Attachable
+	// given are the values that they were read from.
+	given []string
+}
 
 // ParseSSH reads agents, as buildctl's --ssh has them: "default" or "ID" for the agent at
 // SSH_AUTH_SOCK, "ID=SOCKET" for another, "ID=KEY,KEY" for one of our own with the keys
@@ -27,7 +31,7 @@ func ParseSSH(values []string) (SSH, error) {
 	if err != nil {
 		return SSH{}, fmt.Errorf("%w; write default, ID=SOCKET or ID=KEYFILE (without a passphrase), and for the first set SSH_AUTH_SOCK", err)
 	}
-	return SSH{agents}, nil
+	return SSH{agents, values}, nil
 }
 
 // attach adds the agents to a session.
