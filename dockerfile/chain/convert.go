@@ -15,7 +15,6 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerui"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
@@ -137,6 +136,10 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 	if err != nil {
 		return fmt.Errorf("prepare %s of extension %s: %w", s.Path, s.Extension, err)
 	}
+	linter, err := s.linter(ui, env.warn)
+	if err != nil {
+		return err
+	}
 	platform := r.base.Platform()
 	before := len(p.image.History)
 	res, err := dockerfile2llb.Dockerfile2LLB(ctx, s.Content, dockerfile2llb.ConvertOpt{
@@ -146,17 +149,16 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 		TargetPlatform: &platform,
 		MetaResolver:   &resolver{run: r},
 		LLBCaps:        &env.caps,
-		Warn: func(rule, _, _, text string, at []parser.Range) {
-			if env.warn != nil {
-				env.warn(s, rule, text, firstLine(at))
-			}
-		},
+		Warn:           linter.warn,
 	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("convert %s of extension %s: %w", s.Path, s.Extension, err)
 		}
 		return s.locate(err)
+	}
+	if linter.failed != nil {
+		return linter.failed
 	}
 	if res.BaseImage == nil || !reflect.DeepEqual(res.BaseImage.RootFS, p.image.RootFS) {
 		return s.problem(s.fromLine, "FROM does not lead to the base image; write FROM ${base_image}", nil)
