@@ -48,6 +48,8 @@ type plan struct {
 	// userStep is the last Dockerfile with a USER, if any.
 	userStep *step
 	userLine int
+	// userTrigger begins what is said of it if the image before triggers it.
+	userTrigger string
 	// runStep is the first Dockerfile with a RUN, if any.
 	runStep *step
 	runLine int
@@ -89,6 +91,10 @@ type instruction struct {
 	// layer is the number of its layer in the plan; none if it is negative.
 	layer int
 }
+
+// trigger begins what is said of an instruction that the image triggers: what it is, since
+// the line is that of FROM.
+func (i instruction) trigger() string { return fmt.Sprintf("ONBUILD %s of the image before: ", i.text) }
 
 // needsEngine tells whether there is something to solve.
 func (p *plan) needsEngine() bool { return len(p.layers) > 0 || p.provisional || p.namedUser() }
@@ -155,7 +161,7 @@ func (r *run) convertStep(ctx context.Context, env environment, p *plan, s *step
 		if ctx.Err() != nil {
 			return fmt.Errorf("convert %s of extension %s: %w", s.Path, s.Extension, err)
 		}
-		return s.locate(err)
+		return s.blame(commands, err)
 	}
 	if linter.failed != nil {
 		return linter.failed
@@ -236,7 +242,7 @@ func (r *run) inputs(ctx context.Context, env environment, p *plan, s *step, com
 	if inputs[inputContext], err = r.localContext(env, p, s, commands); err != nil {
 		return nil, nil, err
 	}
-	return opts, inputs, r.insecureSources(ctx, env, p, commands, opts, inputs)
+	return opts, inputs, r.insecureSources(ctx, env, p, s, commands, opts, inputs)
 }
 
 // args are the build arguments of one Dockerfile (image_extension.md, "Phase:
@@ -291,7 +297,10 @@ func (p *plan) record(s *step, args map[string]string, commands []instructions.C
 		done.instructions = append(done.instructions, in)
 		p.noteRun(s, c, in.line)
 		if _, ok := c.(*instructions.UserCommand); ok {
-			p.userStep, p.userLine = s, in.line
+			p.userStep, p.userLine, p.userTrigger = s, in.line, ""
+			if !in.own {
+				p.userTrigger = in.trigger()
+			}
 		}
 	}
 	for n, e := range entries {

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/graft-cnb/graft/dockerfile"
 )
@@ -35,6 +36,15 @@ func (r *run) explain(ctx context.Context, err error, out *record) error {
 		return fmt.Errorf("pull base image %q into the engine: %w", r.app.Base, failed)
 	}
 	s, line := r.locateSolve(err)
+	trigger := ""
+	var vertex *errdefs.VertexError
+	if errors.As(err, &vertex) && r.plan != nil {
+		at, of := out.whose(r.plan.converted, digest.Digest(vertex.Digest))
+		trigger = of
+		if s == nil {
+			s, line = at.step, at.n
+		}
+	}
 	if s == nil {
 		var known *dockerfile.Error
 		if errors.As(err, &known) {
@@ -47,15 +57,14 @@ func (r *run) explain(ctx context.Context, err error, out *record) error {
 	}
 	var exit *gwpb.ExitError
 	if !errors.As(err, &exit) {
-		return s.problem(line, cause(err)+missingSecret(err), err)
+		return s.problem(line, trigger+cause(err)+missingSecret(err), err)
 	}
 	problem := fmt.Sprintf("the command failed with exit code %d", exit.ExitCode)
 	if exit.ExitCode == gwpb.UnknownExitStatus {
 		problem = "the command could not be run: " + cause(err)
 	}
-	run := &dockerfile.RunError{Dockerfile: s.problem(line, problem, err), ExitCode: int(exit.ExitCode)}
-	var vertex *errdefs.VertexError
-	if errors.As(err, &vertex) {
+	run := &dockerfile.RunError{Dockerfile: s.problem(line, trigger+problem, err), ExitCode: int(exit.ExitCode)}
+	if vertex != nil {
 		run.Output = out.tail(vertex.Digest)
 	}
 	return run

@@ -2,12 +2,14 @@ package chain
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/graft-cnb/graft/dockerfile"
@@ -104,6 +106,7 @@ func (k *record) locate(def *llb.Definition, steps []converted) {
 	for _, c := range steps {
 		byLabel[c.step.label] = c
 	}
+	ops := operations(def)
 	for _, data := range def.Def {
 		dgst := digest.FromBytes(data)
 		locations, ok := def.Source.Locations[dgst.String()]
@@ -119,6 +122,11 @@ func (k *record) locate(def *llb.Definition, steps []converted) {
 			continue
 		}
 		lines[dgst] = line{c.step, int(at.Ranges[0].Start.Line)}
+		for _, source := range remoteInputs(ops, dgst) {
+			if _, known := lines[source]; !known {
+				lines[source] = lines[dgst] // what ADD fetches has none of its own
+			}
+		}
 		if n, ok := c.find(int(at.Ranges[0].Start.Line), def.Metadata[dgst].Description[commandKey]); ok {
 			p := place{c.step.label, n}
 			places[p] = append(places[p], dgst)
@@ -129,6 +137,48 @@ func (k *record) locate(def *llb.Definition, steps []converted) {
 	if k.places == nil {
 		k.places, k.lines = places, lines
 	}
+}
+
+// operations are those of a graph.
+func operations(def *llb.Definition) map[digest.Digest]*pb.Op {
+	ops := map[digest.Digest]*pb.Op{}
+	for _, data := range def.Def {
+		op := &pb.Op{}
+		if err := op.Unmarshal(data); err == nil {
+			ops[digest.FromBytes(data)] = op
+		}
+	}
+	return ops
+}
+
+// remoteInputs are the sources that an operation takes from a server which is no registry.
+func remoteInputs(ops map[digest.Digest]*pb.Op, dgst digest.Digest) (sources []digest.Digest) {
+	for _, in := range ops[dgst].GetInputs() {
+		source := ops[digest.Digest(in.Digest)].GetSource()
+		switch scheme, _, _ := strings.Cut(source.GetIdentifier(), "://"); scheme {
+		case "http", "https", "git":
+			sources = append(sources, digest.Digest(in.Digest))
+		}
+	}
+	return sources
+}
+
+// whose is the line that an operation stands on, and what is said of it first if the image
+// before triggers it.
+func (k *record) whose(steps []converted, vertex digest.Digest) (at line, trigger string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for p, all := range k.places {
+		if !slices.Contains(all, vertex) {
+			continue
+		}
+		for _, c := range steps {
+			if c.step.label == p.label && !c.instructions[p.n].own {
+				trigger = c.instructions[p.n].trigger()
+			}
+		}
+	}
+	return k.lines[vertex], trigger
 }
 
 // failure is the line whose operation failed first, and how, as an old engine tells it by

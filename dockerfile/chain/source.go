@@ -17,10 +17,12 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/base"
 )
 
@@ -53,9 +55,12 @@ func (r *run) localContext(env environment, p *plan, s *step, commands []instruc
 	if info, err := os.Stat(s.Context); err != nil || !info.IsDir() {
 		return llb.State{}, s.problem(0, fmt.Sprintf("the Dockerfile copies from its context, but %s is no directory", s.Context), err)
 	}
-	excludes, err := ignorePatterns(s.Context)
+	excludes, err := s.ignorePatterns()
 	if err != nil {
-		return llb.State{}, s.problem(0, fmt.Sprintf("read %s: %v", filepath.Join(s.Context, ".dockerignore"), err), err)
+		return llb.State{}, err
+	}
+	if err := s.checkPaths(commands); err != nil {
+		return llb.State{}, err
 	}
 	name := r.contextName(s.Context)
 	p.contexts[name] = s.Context
@@ -142,11 +147,11 @@ func mounts(c *instructions.RunCommand) []*instructions.Mount {
 // insecureSources makes the images that a Dockerfile copies from, and that lie
 // in a registry that the engine would not speak to, inputs that go through the
 // session.
-func (r *run) insecureSources(ctx context.Context, env environment, p *plan, commands []instructions.Command, opts map[string]string, inputs map[string]llb.State) error {
+func (r *run) insecureSources(ctx context.Context, env environment, p *plan, s *step, commands []instructions.Command, opts map[string]string, inputs map[string]llb.State) error {
 	if len(r.InsecureRegistries) == 0 && len(r.RegistryCA) == 0 {
 		return nil
 	}
-	for _, source := range sourceImages(commands) {
+	for _, source := range sourceImages(commands...) {
 		ref, err := base.ParseReference(source, r.InsecureRegistries)
 		if err != nil || !r.maybePrivate(ref.Context().RegistryStr()) {
 			continue // the number of a stage, or a name: for the converter to judge
@@ -157,7 +162,7 @@ func (r *run) insecureSources(ctx context.Context, env environment, p *plan, com
 		}
 		img, err := r.image(ctx, source, r.base.Platform())
 		if err != nil {
-			return err
+			return s.blame(commands, err)
 		}
 		if img.Pullable() {
 			continue
@@ -176,7 +181,7 @@ func (r *run) maybePrivate(host string) bool {
 }
 
 // sourceImages are the names that COPY --from and RUN --mount=from= have.
-func sourceImages(commands []instructions.Command) []string {
+func sourceImages(commands ...instructions.Command) []string {
 	var names []string
 	for _, c := range commands {
 		switch c := c.(type) {
@@ -191,21 +196,72 @@ func sourceImages(commands []instructions.Command) []string {
 	return slices.DeleteFunc(names, func(n string) bool { return n == "" })
 }
 
-// ignorePatterns reads the .dockerignore of a context; there need not be one.
-func ignorePatterns(dir string) ([]string, error) {
-	root, err := os.OpenRoot(dir)
+// sourceError is an image that cannot be read, which a Dockerfile copies from or mounts.
+type sourceError struct {
+	ref string
+	err error
+}
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
+// checkPaths finds the first ADD or COPY whose source is no pattern: the engine does not
+// say whose it is.
+func (s *step) checkPaths(commands []instructions.Command) error {
+	for n, c := range commands {
+		var paths []string
+		switch c := c.(type) {
+		case *instructions.AddCommand:
+			paths = c.SourcePaths
+		case *instructions.CopyCommand:
+			paths = c.SourcePaths
+		}
+		for _, p := range paths {
+			if _, err := filepath.Match(p, "."); err != nil && !strings.Contains(p, "$") {
+				return s.trouble(commands, n, fmt.Sprintf("%s: %v; a [ begins a range of letters, which ] ends, and an escape stands before another letter", p, err), err)
+			}
+		}
+	}
+	return nil
+}
+
+const ignoreFile = ".dockerignore"
+
+// ignorePatterns reads the .dockerignore of a step's context; there need not be one. A
+// directory of that name is none, as for BuildKit.
+func (s *step) ignorePatterns() ([]string, error) {
+	path := filepath.Join(s.Context, ignoreFile)
+	root, err := os.OpenRoot(s.Context)
 	if err != nil {
-		return nil, err
+		return nil, s.problem(0, fmt.Sprintf("read %s: %v", path, err), err)
 	}
 	defer root.Close()
-	data, err := root.ReadFile(".dockerignore")
+	if info, err := root.Stat(ignoreFile); err == nil && info.IsDir() {
+		return nil, nil
+	}
+	data, err := root.ReadFile(ignoreFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, s.problem(0, fmt.Sprintf("read %s: %v", path, err), err)
 	}
-	return ignorefile.ReadAll(bytes.NewReader(data))
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		patterns, err := ignorefile.ReadAll(strings.NewReader(line))
+		if err == nil {
+			_, err = patternmatcher.New(patterns)
+		}
+		if err != nil {
+			return nil, &dockerfile.Error{Extension: s.Extension, Path: path, Line: n, Source: strings.TrimRight(line, "\r\n"), Problem: err.Error(), Err: err}
+		}
+	}
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(data))
+	if err != nil {
+		return nil, s.problem(0, fmt.Sprintf("read %s: %v", path, err), err)
+	}
+	return patterns, nil
 }
 
 // resolver finds the configuration of images that Dockerfiles copy from, in the
@@ -241,7 +297,11 @@ func (r *run) image(ctx context.Context, ref string, platform ocispecs.Platform)
 	opts.Platform = &platform
 	img, err := base.Open(ctx, ref, opts)
 	if err != nil {
-		return nil, err
+		// It is no base, whatever the package thinks.
+		if why := errors.Unwrap(err); why != nil {
+			err = fmt.Errorf("read image %q: %w", ref, why)
+		}
+		return nil, &sourceError{ref, err}
 	}
 	if r.images == nil {
 		r.images = map[string]*base.Image{}

@@ -2,9 +2,11 @@ package chain
 
 import (
 	"fmt"
+	"strings"
 
 	buildctl "github.com/moby/buildkit/cmd/buildctl/build"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/sshforward"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 )
 
@@ -29,9 +31,25 @@ func ParseSSH(values []string) (SSH, error) {
 	}
 	agents, err := sshprovider.NewSSHAgentProvider(configs)
 	if err != nil {
-		return SSH{}, fmt.Errorf("%w; write default, ID=SOCKET or ID=KEYFILE (without a passphrase), and for the first set SSH_AUTH_SOCK", err)
+		return SSH{}, fmt.Errorf("%s; write default, ID=SOCKET or ID=KEYFILE (without a passphrase), and for the first set SSH_AUTH_SOCK", agentProblem(err, configs))
 	}
 	return SSH{agents, values}, nil
+}
+
+// agentProblem is what is wrong with one of the agents, without what BuildKit's client
+// shows of itself.
+func agentProblem(err error, configs []sshprovider.AgentConfig) string {
+	text := err.Error()
+	for _, c := range configs {
+		if c.ID == "" {
+			c.ID = sshforward.DefaultID
+		}
+		rest, ok := strings.CutPrefix(text, fmt.Sprintf("failed to convert agent config %v: ", c))
+		if ok {
+			return fmt.Sprintf("the agent %q: %s", c.ID, strings.TrimPrefix(rest, fmt.Sprintf("failed to convert agent config for ID: %q: ", c.ID)))
+		}
+	}
+	return text
 }
 
 // attach adds the agents to a session.

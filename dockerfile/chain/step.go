@@ -2,9 +2,11 @@ package chain
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
@@ -32,11 +34,16 @@ func (r *run) parse() ([]*step, error) {
 	labels := map[string]bool{}
 	var steps []*step
 	for n, s := range r.app.Steps {
+		st := &step{Step: s, label: s.Path}
+		if at := bytes.IndexByte(s.Content, 0); at >= 0 {
+			// BuildKit's parser reads on, and complains to stderr.
+			return nil, st.problem(1+bytes.Count(s.Content[:at], []byte("\n")), "there is a NUL byte, which neither a command nor a variable can have", nil)
+		}
 		file, err := dockerfile.Parse(r.app.Kind, s)
 		if err != nil {
 			return nil, err
 		}
-		st := &step{Step: s, label: s.Path, from: file.Image}
+		st.from = file.Image
 		if labels[st.label] {
 			st.label = fmt.Sprintf("%s#%d", s.Path, n+1)
 		}
@@ -106,17 +113,13 @@ func (s *step) refuse(commands []instructions.Command) error {
 		if !ok {
 			continue
 		}
-		line := s.fromLine
-		if n >= len(commands)-len(s.commands) {
-			line = firstLine(c.Location())
-		}
 		switch {
 		case instructions.GetSecurity(run) == instructions.SecurityInsecure:
-			return s.problem(line, "RUN --security=insecure is not allowed in an extension; no privileges are ever given", nil)
+			return s.trouble(commands, n, "RUN --security=insecure is not allowed in an extension; no privileges are ever given", nil)
 		case instructions.GetNetwork(run) == instructions.NetworkHost:
-			return s.problem(line, "RUN --network=host is not allowed in an extension; leave the flag out", nil)
+			return s.trouble(commands, n, "RUN --network=host is not allowed in an extension; leave the flag out", nil)
 		case len(instructions.GetDevices(run)) > 0:
-			return s.problem(line, "RUN --device is not allowed in an extension; no devices are ever given", nil)
+			return s.trouble(commands, n, "RUN --device is not allowed in an extension; no devices are ever given", nil)
 		}
 	}
 	return nil
@@ -160,6 +163,55 @@ func (s *step) source(line int) string {
 		return lines[line-1]
 	}
 	return ""
+}
+
+// trouble is an error about one of the commands that the Dockerfile comes to: its own are
+// the last.
+func (s *step) trouble(commands []instructions.Command, n int, text string, err error) *dockerfile.Error {
+	if n >= len(commands)-len(s.commands) {
+		return s.problem(firstLine(commands[n].Location()), text, err)
+	}
+	in := instruction{text: commands[n].Name()}
+	if st, ok := commands[n].(fmt.Stringer); ok {
+		in.text = st.String()
+	}
+	return s.problem(s.fromLine, in.trigger()+text, err)
+}
+
+// blame makes an error of the conversion one about the command that it is about, where
+// BuildKit gives no line: an image or a stage that is not there, and what the image before
+// triggers.
+func (s *step) blame(commands []instructions.Command, err error) error {
+	var image *sourceError
+	isImage := errors.As(err, &image)
+	for n, c := range commands {
+		for _, name := range sourceImages(c) {
+			switch {
+			case isImage && sameImage(name, image.ref):
+				return s.trouble(commands, n, fmt.Sprintf("it copies from %s, which is neither a stage nor an image that can be read: %v", name, image), err)
+			case strings.HasSuffix(err.Error(), "invalid stage index "+name):
+				return s.trouble(commands, n, fmt.Sprintf("it copies from stage %s, and a generated Dockerfile has one stage", name), err)
+			}
+		}
+	}
+	line := lineOf(err)
+	triggers := len(commands) - len(s.commands)
+	if line != s.fromLine || triggers == 0 {
+		return s.locate(err)
+	}
+	if triggers == 1 {
+		return s.trouble(commands, 0, err.Error(), err)
+	}
+	return s.problem(line, fmt.Sprintf("one of the %d ONBUILD instructions of the image before: %v", triggers, err), err)
+}
+
+// sameImage tells whether a name as it is written stands for a reference.
+func sameImage(name, ref string) bool {
+	if name == ref {
+		return true
+	}
+	parsed, err := reference.ParseNormalizedNamed(name)
+	return err == nil && reference.TagNameOnly(parsed).String() == ref
 }
 
 // locate makes an error of BuildKit's converter one about a line.

@@ -184,7 +184,7 @@ func (r *run) checkAccount(p *plan, uid int) error {
 func (r *run) rootError(p *plan, what string) error {
 	const demand = "an extended run image must not end as root; end the last run.Dockerfile with `USER ${user_id}:${group_id}` or the number of another user"
 	if p.userStep != nil {
-		return p.userStep.problem(p.userLine, what+", and "+demand, nil)
+		return p.userStep.problem(p.userLine, p.userTrigger+what+", and "+demand, nil)
 	}
 	return fmt.Errorf("base image %q: %s, no Dockerfile sets another, and %s", r.app.Base, what, demand)
 }
