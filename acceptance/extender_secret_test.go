@@ -121,3 +121,12 @@ func TestRequiredSecretIsMissing(t *testing.T) {
 	s.step("one", "RUN --mount=type=secret,id=wanted,required=true cat /run/secrets/wanted", "USER 7")
 	s.fail(102, "extension one", "run.Dockerfile:3", "wanted", "-secret id=")
 }
+
+// A variable that is set and empty is a secret, as an empty file is: it was "not set".
+func TestEmptySecrets(t *testing.T) {
+	s := newScene(t, "run", "oci:"+smallBase(t, nil), embedded(t))
+	s.step("one", "USER root", "RUN --mount=type=secret,id=a,required=true --mount=type=secret,id=b,required=true cd /run/secrets; test -e a; test ! -s a; test -e b; test ! -s b", "USER 7")
+	s.env["EMPTY"] = ""
+	s.args = append(s.args, "-secret", "id=a,env=EMPTY", "-secret", "id=b,src=/dev/null")
+	s.succeed()
+}

@@ -38,7 +38,9 @@ func secret(spec string, env func(string) string) (id string, value []byte, err 
 	case file != "":
 		value, err = readSecret(file)
 	default:
-		if value = []byte(env(variable)); len(value) == 0 {
+		value = []byte(env(variable))
+		// Of an empty one only the process's own environment tells whether it is set.
+		if _, set := os.LookupEnv(variable); len(value) == 0 && !set {
 			err = fmt.Errorf("the variable %s is not set", variable)
 		}
 	}
