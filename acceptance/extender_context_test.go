@@ -11,6 +11,17 @@ import (
 	"testing"
 )
 
+// What is called like a context and is none was passed over, and the application copied
+// instead.
+func TestContextThatIsAFile(t *testing.T) {
+	for _, name := range []string{"context", "context.run"} {
+		s := newScene(t, "run", "oci:"+smallBase(t, nil), engine{})
+		s.step("acme/one", "COPY . /copied/", "USER 7")
+		s.write("layers/generated/acme_one/"+name, "a file")
+		failAlone(t, s, 102, "extension acme/one", s.path("layers/generated/acme_one/"+name)+" is no directory")
+	}
+}
+
 // A link in a context leads to nothing outside of it, however it is read.
 func TestContextIsNotLeft(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {

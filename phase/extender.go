@@ -214,7 +214,10 @@ func (e Extender) step(kind dockerfile.Kind, extension string) (step dockerfile.
 	if err != nil {
 		return dockerfile.Step{}, false, fmt.Errorf("extension %s: reading its Dockerfile: %w", extension, err)
 	}
-	step = dockerfile.Step{Extension: extension, Path: path, Content: content, Context: e.context(kind, id)}
+	step = dockerfile.Step{Extension: extension, Path: path, Content: content}
+	if step.Context, err = e.context(kind, id); err != nil {
+		return dockerfile.Step{}, false, fmt.Errorf("extension %s: %w", extension, err)
+	}
 	configPath := filepath.Join(e.Generated, e.Layout.Config(string(kind), id))
 	config, err := os.ReadFile(configPath)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -231,15 +234,24 @@ func (e Extender) step(kind dockerfile.Kind, extension string) (step dockerfile.
 }
 
 // context is the directory that ADD and COPY of an extension's Dockerfile read
-// (image_extension.md, "Context Folders").
-func (e Extender) context(kind dockerfile.Kind, id string) string {
-	if e.Layout.HasContexts() {
-		for _, name := range []string{"context." + string(kind), "context"} {
-			dir := filepath.Join(e.Generated, e.Layout.Context(name, id))
-			if info, err := os.Stat(dir); err == nil && info.IsDir() {
-				return dir
-			}
+// (image_extension.md, "Context Folders"). One that is no directory is refused: the
+// application instead would be what nobody meant.
+func (e Extender) context(kind dockerfile.Kind, id string) (string, error) {
+	if !e.Layout.HasContexts() {
+		return e.App, nil
+	}
+	for _, name := range []string{"context." + string(kind), "context"} {
+		dir := filepath.Join(e.Generated, e.Layout.Context(name, id))
+		info, err := os.Stat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return "", fmt.Errorf("its context: %w", err)
+		case !info.IsDir():
+			return "", fmt.Errorf("its context %s is no directory; make it one, or leave it out to copy from the application", dir)
+		default:
+			return dir, nil
 		}
 	}
-	return e.App
+	return e.App, nil
 }
