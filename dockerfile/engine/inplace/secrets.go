@@ -72,7 +72,7 @@ func (t *targets) memoryDir() (string, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil || st.Type != unix.TMPFS_MAGIC {
 		dir = tmpDir(t.state)
-		t.log.Write(slog.LevelDebug, "the container has no /dev/shm in memory: secrets of a RUN are in a file of the state directory while it runs")
+		t.log.Write(slog.LevelWarn, "the container has no /dev/shm in memory: secrets of a RUN are in a file of the state directory while it runs")
 	}
 	made, err := os.MkdirTemp(dir, secretsPrefix)
 	if err != nil {
