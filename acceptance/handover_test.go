@@ -295,6 +295,17 @@ func TestHandoverRefuses(t *testing.T) {
 	}
 }
 
+// A RUN that makes a pipe of /etc/passwd is an error, and nothing that the hand-over waits
+// for.
+func TestHandoverWithoutPasswd(t *testing.T) {
+	c := newCell(t, smallBase(t, nil), buildkitd(t))
+	c.extension("build", "USER root", "RUN rm /etc/passwd && mkfifo /etc/passwd")
+	if o := c.extend("build"); o.code != 102 || !strings.Contains(o.stderr, "/etc/passwd is no regular file") {
+		t.Errorf("wanted exit code 102: %v", o)
+	}
+	c.notBuilt()
+}
+
 // When a RUN fails, the container stays as it was, and there is no build.
 func TestNoHandoverAfterFailure(t *testing.T) {
 	c := newCell(t, smallBase(t, nil), buildkitd(t))

@@ -28,7 +28,11 @@ type Identity struct {
 // home. The user must be one that Check accepts.
 func (u BuildUser) Identity() (Identity, error) {
 	id := Identity{Account: Account{Home: "/"}, UID: *u.UID, GID: *u.GID}
-	users, err := user.ParsePasswdFileFilter("/etc/passwd", func(entry user.User) bool { return entry.Uid == id.UID })
+	var users []user.User
+	err := regular("/etc/passwd")
+	if err == nil {
+		users, err = user.ParsePasswdFileFilter("/etc/passwd", func(entry user.User) bool { return entry.Uid == id.UID })
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Identity{}, fmt.Errorf("looking up the build user %d: %w", id.UID, err)
 	}
@@ -39,9 +43,12 @@ func (u BuildUser) Identity() (Identity, error) {
 	if users[0].Home != "" {
 		id.Home = users[0].Home
 	}
-	groups, err := user.ParseGroupFileFilter("/etc/group", func(entry user.Group) bool {
-		return entry.Gid != id.GID && slices.Contains(entry.List, id.Name)
-	})
+	var groups []user.Group
+	if err = regular("/etc/group"); err == nil {
+		groups, err = user.ParseGroupFileFilter("/etc/group", func(entry user.Group) bool {
+			return entry.Gid != id.GID && slices.Contains(entry.List, id.Name)
+		})
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Identity{}, fmt.Errorf("looking up the groups of the build user %s: %w", id.Name, err)
 	}
@@ -51,6 +58,15 @@ func (u BuildUser) Identity() (Identity, error) {
 		}
 	}
 	return id, nil
+}
+
+// regular fails for what is no regular file: whoever made a pipe of one would be waited for.
+func regular(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	return err
 }
 
 // String is how messages name the user.
