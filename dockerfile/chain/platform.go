@@ -23,6 +23,9 @@ func (r *run) checkPlatform(p *plan, env environment) error {
 		return nil
 	}
 	target := r.base.Platform()
+	// Whatever else the image says of its platform, such as features of the system, is no
+	// matter of what the processor can run.
+	target.OSVersion, target.OSFeatures = "", nil
 	var able []string
 	for _, runs := range env.platforms {
 		if platforms.NewMatcher(runs).Match(target) || platforms.Only(runs).Match(target) {
