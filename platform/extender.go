@@ -122,7 +122,7 @@ var extenderProgram = program{
 		{"cache-size", "CNB_CACHE_SIZE", "", "`SIZE` that the embedded engine's cache is brought down to after each run, such as 20GB (default: it is pruned by age alone)", 0, text},
 		{"in-container", "CNB_IN_CONTAINER", "", "say whether this is a platform's container, instead of finding out: in one, the build image is extended in place, and the builder takes over", 0, boolean},
 		{"builder", "CNB_EXTEND_BUILDER", "/cnb/lifecycle/builder", "`PROGRAM` that takes over in a container, once the build image is extended there: as -uid and -gid, with its inputs as variables, and with its exit code", 0, path},
-		{"insecure-registry", "CNB_INSECURE_REGISTRIES", "", "`HOST` of a registry to speak to without TLS or without verifying it; can be given more than once (in the variable: with commas)", 0, list},
+		{"insecure-registry", "CNB_INSECURE_REGISTRIES", "", "`HOST` of a registry, with :PORT if it has one, to speak to without TLS or without verifying it; can be given more than once (in the variable: with commas)", 0, list},
 		inUID, inGID,
 		inLogLevel, inNoColor,
 	},
@@ -178,7 +178,7 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 			Report:             v.path("report"),
 			Progress:           v.oneOf("progress", "auto", "tty", "plain", "quiet", "rawjson"),
 			ProgressFile:       v.path("progress-file"),
-			InsecureRegistries: v.many["insecure-registry"],
+			InsecureRegistries: insecureRegistries(v),
 		}
 		in.Epoch = epoch(v, c.env)
 		in.Engine = ownEngine(v)
