@@ -93,7 +93,8 @@ type Image struct {
 
 	image     v1.Image
 	reference name.Reference
-	// private tells that the registry is known by one of RootCAs only.
+	// private tells that an engine might not speak to the registry: it is known by one of
+	// RootCAs only, or speaks plain HTTP.
 	private atomic.Bool
 }
 

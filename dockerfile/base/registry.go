@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -45,6 +46,9 @@ func openRegistry(ctx context.Context, source string, opts Options) (*Image, err
 			return nil, explain(ref, err)
 		}
 	default:
+		if desc.MediaType == "" {
+			return nil, fmt.Errorf("%w: the registry gives no media type (Content-Type) with the manifest of %s", ErrUnsupported, ref)
+		}
 		return nil, fmt.Errorf("%w: %s is of media type %s", ErrUnsupported, ref, desc.MediaType)
 	}
 	if img.Digest, err = img.image.Digest(); err != nil {
@@ -92,11 +96,16 @@ func RemoteOptions(ctx context.Context, ref name.Reference, opts Options) []remo
 	return append(out, remote.WithTransport(rt))
 }
 
+// hubNames are the names that Docker Hub's registry has in references and in settings.
+var hubNames = []string{name.DefaultRegistry, "docker.io", "registry-1.docker.io"}
+
 // insecure tells whether a registry was named as insecure.
 func insecure(registry name.Registry, registries []string) bool {
 	host := registry.RegistryStr()
-	return slices.Contains(registries, host) ||
-		host == name.DefaultRegistry && slices.Contains(registries, "docker.io")
+	if slices.Contains(hubNames, host) {
+		return slices.ContainsFunc(registries, func(r string) bool { return slices.Contains(hubNames, r) })
+	}
+	return slices.Contains(registries, host)
 }
 
 // explain says what a registry's refusal means and what to try.
@@ -109,6 +118,10 @@ func explain(ref name.Reference, err error) error {
 	var slow net.Error
 	if errors.As(err, &slow) && slow.Timeout() {
 		return fmt.Errorf("registry %s does not answer: %w", ref.Context().RegistryStr(), err)
+	}
+	if strings.Contains(err.Error(), "SSRF protection") {
+		return fmt.Errorf("registry %s keeps blobs at a private address, where only a registry that has a private address itself, or is named with -insecure-registry, may send us: %w",
+			ref.Context().RegistryStr(), err)
 	}
 	var te *transport.Error
 	if !errors.As(err, &te) {

@@ -24,8 +24,9 @@ func Transport(registry name.Registry, opts Options) http.RoundTripper {
 	return transportFor(registry, opts, func() {})
 }
 
-// transportFor carries requests to a registry. It calls private when a server's
-// certificate leads to one of opts.RootCAs.
+// transportFor carries requests to a registry. It calls private when an engine that does
+// not know of opts might not speak to it: a server's certificate leads to one of
+// opts.RootCAs, or the registry is spoken to over plain HTTP.
 func transportFor(registry name.Registry, opts Options, private func()) http.RoundTripper {
 	t, ok := remote.DefaultTransport.(*http.Transport)
 	if !ok {
@@ -37,13 +38,14 @@ func transportFor(registry name.Registry, opts Options, private func()) http.Rou
 		silence = defaultSilence
 	}
 	t.DialContext = patience.Limit(t.DialContext, silence)
+	c := &carrier{inner: t, registry: registry.RegistryStr(), insecure: insecure(registry, opts.InsecureRegistries), private: private}
 	switch {
-	case insecure(registry, opts.InsecureRegistries):
+	case c.insecure:
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by name
 	case len(opts.RootCAs) > 0:
 		t.TLSClientConfig = tlsConfig(opts.RootCAs, private)
 	}
-	return t
+	return c
 }
 
 // tlsConfig trusts what the system trusts, and roots.
