@@ -3,6 +3,7 @@ package acceptance
 import (
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -24,26 +25,28 @@ func registryScene(t *testing.T, reference string, e engine) *scene {
 	return s
 }
 
+// credentialsBy are the ways in which the extender gets the credentials of a registry.
+var credentialsBy = map[string]func(t *testing.T, s *scene, host string){
+	"CNB_REGISTRY_AUTH": func(_ *testing.T, s *scene, host string) {
+		s.env["CNB_REGISTRY_AUTH"] = fmt.Sprintf(`{%q: %q}`, host, basicAuth())
+	},
+	"docker config": func(_ *testing.T, s *scene, host string) {
+		s.write("home/.docker/config.json", fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, host, strings.TrimPrefix(basicAuth(), "Basic ")))
+	},
+	"credential helper": func(t *testing.T, s *scene, host string) {
+		s.write("home/.docker/config.json", fmt.Sprintf(`{"credHelpers": {%q: "acceptance"}}`, host))
+		s.write("helpers/docker-credential-acceptance", fmt.Sprintf(
+			"#!/bin/sh\necho '{\"Username\": %q, \"Secret\": %q}'\n", registryUser, registryPassword))
+		check(t, os.Chmod(s.path("helpers/docker-credential-acceptance"), 0o755))
+		s.env["PATH"] = s.path("helpers") + ":" + s.env["PATH"]
+	},
+}
+
 // A base is pulled from a registry, and the extended image pushed to it, with the
 // credentials of the platform or of the docker config file; they are in no layer,
 // config, history, log or cache.
 func TestRegistryWithCredentials(t *testing.T) {
-	auth := map[string]func(t *testing.T, s *scene, host string){
-		"CNB_REGISTRY_AUTH": func(_ *testing.T, s *scene, host string) {
-			s.env["CNB_REGISTRY_AUTH"] = fmt.Sprintf(`{%q: %q}`, host, basicAuth())
-		},
-		"docker config": func(_ *testing.T, s *scene, host string) {
-			s.write("home/.docker/config.json", fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, host, strings.TrimPrefix(basicAuth(), "Basic ")))
-		},
-		"credential helper": func(t *testing.T, s *scene, host string) {
-			s.write("home/.docker/config.json", fmt.Sprintf(`{"credHelpers": {%q: "acceptance"}}`, host))
-			s.write("helpers/docker-credential-acceptance", fmt.Sprintf(
-				"#!/bin/sh\necho '{\"Username\": %q, \"Secret\": %q}'\n", registryUser, registryPassword))
-			check(t, os.Chmod(s.path("helpers/docker-credential-acceptance"), 0o755))
-			s.env["PATH"] = s.path("helpers") + ":" + s.env["PATH"]
-		},
-	}
-	for way, give := range auth {
+	for way, give := range credentialsBy {
 		t.Run(way, func(t *testing.T) {
 			eachEngine(t, func(t *testing.T, e engine) {
 				if e.address == "" {
@@ -163,6 +166,40 @@ func TestRegistryRefusals(t *testing.T) {
 				t.Errorf("the wrong credentials are shown: %v", o)
 			}
 			compareTrees(t, "before", before, "after", s.listing())
+		})
+	}
+}
+
+// A registry that repeats what it was sent brought credentials into the log; it may do so
+// neither by its answers to the extender nor by those to an engine.
+func TestRegistryThatRepeatsCredentials(t *testing.T) {
+	for way, give := range credentialsBy {
+		t.Run(way, func(t *testing.T) {
+			eachEngine(t, func(t *testing.T, e engine) {
+				for part, texts := range map[string][]string{"/manifests/": {"[secret]"}, "/blobs/": nil} {
+					if e.address == "" {
+						e.state = t.TempDir()
+					}
+					r := newRegistry(t, (*httptest.Server).Start)
+					reference := r.push(t, "base:tag", smallImage(t, nil))
+					r.fail(func(w http.ResponseWriter, request *http.Request) bool {
+						header := request.Header.Get("Authorization")
+						mine := strings.Contains(request.UserAgent(), "go-containerregistry")
+						if header == "" || !strings.Contains(request.URL.Path, part) || part == "/blobs/" && mine {
+							return false
+						}
+						user, password, _ := request.BasicAuth()
+						w.WriteHeader(http.StatusForbidden)
+						fmt.Fprintf(w, `{"errors":[{"code":"DENIED","message":"got %s, which is %s:%s"}]}`, header, user, password)
+						return true
+					})
+					s := registryScene(t, reference, e)
+					give(t, s, r.host)
+					o := s.fail(102, texts...)
+					checkNoSecret(t, "stdout", []byte(o.stdout))
+					checkNoSecret(t, "stderr", []byte(o.stderr))
+				}
+			})
 		})
 	}
 }

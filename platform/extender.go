@@ -70,7 +70,7 @@ type ExtenderInputs struct {
 	Out   io.Writer
 	// Report is the file or descriptor that gets the report; empty for none.
 	Report string
-	// Redact takes secrets out of a text.
+	// Redact takes secrets out of a text. The log does so by itself.
 	Redact func(text string) string
 	// Progress is how the engine's progress is shown.
 	Progress string
@@ -198,9 +198,10 @@ func RunExtender(ctx context.Context, world World, action func(context.Context, 
 		if err != nil {
 			return err
 		}
-		in.Keychain = keychain
 		auth, _ := parseHeaders(c.env("CNB_REGISTRY_AUTH")) // without a value there are none
-		in.Redact = redactor(in.Secrets, auth, in.Proxy)
+		redactor := newRedactor(in.Secrets, auth, in.Proxy)
+		in.Redact, c.log.Redact = redactor.redact, redactor.redact
+		in.Keychain = redactedKeychain{keychain, redactor}
 		return action(ctx, in)
 	})
 }

@@ -43,6 +43,8 @@ type Log struct {
 	Level    Level
 	// Color marks warnings and errors for terminals.
 	Color bool
+	// Redact takes out of what is said what nobody should see. Nil: nothing is taken out.
+	Redact func(string) string
 
 	mu sync.Mutex
 }
@@ -90,6 +92,9 @@ func (l *Log) say(level Level, color, label, format string, args []any) {
 }
 
 func (l *Log) write(level Level, s string) {
+	if l.Redact != nil {
+		s = l.Redact(s)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	io.WriteString(l.writer(level), s)

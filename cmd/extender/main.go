@@ -147,13 +147,13 @@ func openProgress(in platform.ExtenderInputs) (chain.Progress, func() error, err
 			return chain.Progress{}, nil, platform.WithCode(platform.CodeUsage, errors.New(
 				"-progress tty needs a terminal, and stdout is none: use auto or plain"))
 		}
-		return chain.Progress{Mode: in.Progress, Output: in.Log.Out}, func() error { return nil }, nil
+		return chain.Progress{Mode: in.Progress, Output: in.Log.Out, Redact: in.Redact}, func() error { return nil }, nil
 	}
 	file, err := os.OpenFile(in.ProgressFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return chain.Progress{}, nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-progress-file: %w", err))
 	}
-	return chain.Progress{Mode: in.Progress, Output: file}, file.Close, nil
+	return chain.Progress{Mode: in.Progress, Output: file, Redact: in.Redact}, file.Close, nil
 }
 
 func isTerminal(w io.Writer) bool {

@@ -52,6 +52,8 @@ type Progress struct {
 	Mode string
 	// Output gets the display. Nil: nothing is shown.
 	Output io.Writer
+	// Redact takes out of what is shown what nobody should see. Nil: nothing is taken out.
+	Redact func(string) string
 }
 
 // DefaultEpoch is the time that images are dated with unless another is asked
