@@ -95,7 +95,7 @@ var extenderProgram = program{
 		inGenerated, inGroup, inLayers, inPlan, inPlatform,
 		{"kind", "CNB_EXTEND_KIND", "build", "which image to extend: build, run, or build,run for both, side by side in one engine; of both, nothing is written unless both succeed (but a push to a registry is not taken back) (`KIND`)", 12, text},
 		{"base", "CNB_BASE", "", "`IMAGE` to extend instead of the one in <analyzed>: a registry reference, oci:DIR for an OCI image layout, oci-archive:FILE for one in a tar file, docker-archive:FILE for what docker save writes, or docker:NAME (or ID) for one in the Docker daemon; with both kinds build=IMAGE and run=IMAGE, as two flags or with a comma", 0, lines},
-		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR, oci-archive:FILE (a tar file), registry:REFERENCE or docker:NAME (in the Docker daemon); can be given more than once (in the variable: with commas); with both kinds build=WHERE or run=WHERE", 0, list},
+		{"output", "CNB_OUTPUT", "", "`WHERE` to put the whole extended image: oci:DIR (a layout, whose other images are gone then), oci-archive:FILE (a tar file), registry:REFERENCE or docker:NAME (in the Docker daemon); can be given more than once (in the variable: with commas); with both kinds build=WHERE or run=WHERE", 0, list},
 		{"layer-compression", "CNB_LAYER_COMPRESSION", "uncompressed", "`FORM` of the layers that are added, wherever they go: uncompressed or gzip", 0, text},
 		{"cache-from", "CNB_CACHE_FROM", "", "`CACHE` to take from what another engine has made, as buildctl has it: type=registry,ref=REFERENCE, type=local,src=DIR, a REFERENCE alone, or what else a remote engine knows; can be given more than once (in the variable: one on each line); with both kinds build=CACHE or run=CACHE is for one of them; one that cannot be used draws a warning", 0, lines},
 		{"cache-to", "CNB_CACHE_TO", "", "`CACHE` to give to what this engine makes: type=registry,ref=REFERENCE, type=local,dest=DIR, type=inline (in the image itself, whose digest then differs from run to run), a REFERENCE alone, or what else a remote engine knows, with further options of buildctl's such as mode=max (and registry.insecure=true for a remote engine, which knows nothing of <insecure-registry>); can be given more than once (in the variable: one on each line); with both kinds build=CACHE or run=CACHE; one that cannot be written draws a warning", 0, lines},
@@ -235,6 +235,8 @@ func buildKit(v *values) []string {
 			v.fail(fmt.Errorf("-buildkit: it names a daemon, and %s asks for the %s engine", v.source["engine"], engine))
 		}
 		return nil
+	case v.text("buildkit") != "" && len(addresses) == 0:
+		v.fail(fmt.Errorf("%s: %q names no daemon; leave it out for an engine of the extender's own", v.source["buildkit"], v.text("buildkit")))
 	}
 	return addresses
 }
@@ -282,7 +284,11 @@ func epoch(v *values, env func(string) string) time.Time {
 		v.fail(fmt.Errorf("SOURCE_DATE_EPOCH: %q is no number of seconds", raw))
 		return time.Time{}
 	}
-	return time.Unix(seconds, 0).UTC()
+	at := time.Unix(seconds, 0).UTC()
+	if at.Year() < 0 || at.Year() > 9999 {
+		v.fail(fmt.Errorf("SOURCE_DATE_EPOCH: %s seconds lead to the year %d, and the configuration of an image has room for four digits", raw, at.Year()))
+	}
+	return at
 }
 
 // inContainer finds out whether the program runs in a container, where

@@ -46,7 +46,7 @@ func extendImages(v *values) []ExtendImage {
 	var images []ExtendImage
 	for _, kind := range kinds {
 		image := ExtendImage{Kind: kind, Outputs: outputs[kind], CacheFrom: from[kind], CacheTo: to[kind]}
-		switch given := bases[kind]; {
+		switch given := slices.Compact(bases[kind]); {
 		case len(given) == 1:
 			image.Base = given[0]
 		case len(given) > 1:
@@ -140,7 +140,10 @@ func checkOutput(output string) error {
 	case (kind == "oci" || kind == "oci-archive") && where != "":
 		return nil
 	case kind == "registry":
-		_, err := name.ParseReference(where, name.WeakValidation)
+		ref, err := name.ParseReference(where, name.WeakValidation)
+		if _, byDigest := ref.(name.Digest); err == nil && byDigest {
+			return errors.New("nobody knows the digest of the image before it is made; name a tag, or none")
+		}
 		return err
 	case kind == "docker":
 		_, err := name.NewTag(where, name.WeakValidation)

@@ -2,9 +2,12 @@ package result
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/graft-cnb/graft/dockerfile/base"
 )
@@ -45,7 +48,11 @@ func ParseOutput(s string, insecureRegistries []string) (Output, error) {
 		return Output{Archive: abs}, checkArchiveTarget(abs)
 	}
 	if ref, ok := strings.CutPrefix(s, registryPrefix); ok && ref != "" {
-		if _, err := base.ParseReference(ref, insecureRegistries); err != nil {
+		parsed, err := base.ParseReference(ref, insecureRegistries)
+		if _, byDigest := parsed.(name.Digest); err == nil && byDigest {
+			err = errors.New("an image cannot be pushed to a digest that is not known before it is made; name a tag, or none")
+		}
+		if err != nil {
 			return Output{}, fmt.Errorf("output %q: %w", s, err)
 		}
 		return Output{Reference: ref}, nil

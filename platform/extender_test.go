@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -56,5 +57,39 @@ func TestInsecureRegistriesAsPeopleWriteThem(t *testing.T) {
 		if in, code := extenderWith(t, nil, "-insecure-registry", bad); code != CodeUsage {
 			t.Errorf("%q is read as %q, exit code %d", bad, in.InsecureRegistries, code)
 		}
+	}
+}
+
+// What cannot be is bad usage at once, and not found out after the build, or never: each of
+// these was taken.
+func TestBadExtenderInputs(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("0", 64)
+	for _, c := range []struct {
+		variable string
+		args     []string
+	}{
+		{"SOURCE_DATE_EPOCH=253402300800", nil}, // a year of five digits
+		{"SOURCE_DATE_EPOCH=9223372036854775807", nil},
+		{"", []string{"-output", "registry:registry.example/app" + digest}},
+		{"", []string{"-preflight", "-buildkit", ","}},
+		{"BUILDKIT_HOST= , ", []string{"-preflight"}},
+		{"", []string{"-base", "oci:one", "-base", "oci:other"}},
+	} {
+		name, value, _ := strings.Cut(c.variable, "=")
+		if _, code := extenderWith(t, map[string]string{name: value}, c.args...); code != CodeUsage {
+			t.Errorf("%s %q: exit code %d", c.variable, c.args, code)
+		}
+	}
+}
+
+// The same base twice was another than itself.
+func TestTheSameBaseTwice(t *testing.T) {
+	in, code := extenderWith(t, nil, "-base", "oci:one", "-base", "oci:one")
+	if code != CodeOK || in.Images[0].Base != "oci:one" {
+		t.Errorf("exit code %d, %+v", code, in.Images)
+	}
+	last, code := extenderWith(t, map[string]string{"SOURCE_DATE_EPOCH": "253402300799"})
+	if code != CodeOK || last.Epoch.Year() != 9999 {
+		t.Errorf("exit code %d, %v", code, last.Epoch)
 	}
 }
