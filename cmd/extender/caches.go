@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/graft-cnb/graft/dockerfile"
 	"github.com/graft-cnb/graft/dockerfile/chain"
@@ -21,28 +19,12 @@ func caches(in platform.ExtenderInputs) (from, to map[dockerfile.Kind][]chain.Ca
 	}
 	for _, image := range in.Images {
 		kind := dockerfile.Kind(image.Kind)
-		if from[kind], err = chain.ParseCacheFrom(image.CacheFrom); err == nil {
-			err = checkCaches(from[kind], takes)
-		}
-		if err != nil {
+		if from[kind], err = chain.ParseCacheFrom(image.CacheFrom, takes); err != nil {
 			return nil, nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-cache-from: %w", err))
 		}
-		if to[kind], err = chain.ParseCacheTo(image.CacheTo); err == nil {
-			err = checkCaches(to[kind], gives)
-		}
-		if err != nil {
+		if to[kind], err = chain.ParseCacheTo(image.CacheTo, gives); err != nil {
 			return nil, nil, platform.WithCode(platform.CodeUsage, fmt.Errorf("-cache-to: %w", err))
 		}
 	}
 	return from, to, nil
-}
-
-func checkCaches(caches []chain.Cache, known []string) error {
-	for _, c := range caches {
-		if known != nil && !slices.Contains(known, c.Type) {
-			return fmt.Errorf("the extender's own engine has no cache of type %q; it has %s (others need a BuildKit daemon that has them, and -buildkit)",
-				c.Type, strings.Join(known, ", "))
-		}
-	}
-	return nil
 }

@@ -178,9 +178,9 @@ func TestWhatComesFromASharedCacheIsCached(t *testing.T) {
 }
 
 // parsed is one cache.
-func parsed(t *testing.T, parse func([]string) ([]chain.Cache, error), value string) []chain.Cache {
+func parsed(t *testing.T, parse func(values, known []string) ([]chain.Cache, error), value string) []chain.Cache {
 	t.Helper()
-	caches, err := parse([]string{value})
+	caches, err := parse([]string{value}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
