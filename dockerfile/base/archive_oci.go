@@ -12,8 +12,13 @@ import (
 )
 
 // openOCIArchive opens the one image of a layout in a tar file that fits the
-// platform (OCI image-layout.md).
-func openOCIArchive(file string, opts Options) (*Image, error) {
+// platform, or the one that is named (OCI image-layout.md): source is FILE, FILE:NAME or
+// FILE@sha256:HEX.
+func openOCIArchive(source string, opts Options) (*Image, error) {
+	file, sel, err := selected(source, isFile)
+	if err != nil {
+		return nil, err
+	}
 	a, err := openArchive(file)
 	if err != nil {
 		return nil, err
@@ -26,7 +31,7 @@ func openOCIArchive(file string, opts Options) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotLayout, err)
 	}
-	image, err := pick(&archiveIndex{archive: a, raw: raw}, platformOf(opts), 0)
+	image, err := pickSelected(&archiveIndex{archive: a, raw: raw}, sel, platformOf(opts), OCIArchivePrefix, a.path)
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", a.path, err)
 	}

@@ -30,8 +30,11 @@ var (
 	ErrNotLayout = errors.New("not an OCI image layout")
 	// ErrNoImage: there is an index, and no image in it for the platform.
 	ErrNoImage = errors.New("no image for the platform")
-	// ErrNotFound: the registry does not have the repository, tag or digest.
+	// ErrNotFound: the registry does not have the repository, tag or digest, or the layout
+	// not the name or digest.
 	ErrNotFound = errors.New("not found")
+	// ErrAmbiguous: the layout has several images for the platform.
+	ErrAmbiguous = errors.New("it is not clear which image is meant")
 	// ErrUnauthorized: the registry refused the credentials, or wants some.
 	ErrUnauthorized = errors.New("unauthorized")
 	// ErrUnsupported: the image is of a kind that cannot be extended.
@@ -109,8 +112,10 @@ func (i *Image) InRegistry() bool { return i.reference != nil }
 
 // Open reads the metadata of the base that source names: "oci:DIR",
 // "oci-archive:FILE", "docker-archive:FILE", "docker:NAME", or else a registry reference.
-// A tag is resolved once; Digest and Name then stand for what it was at that time. Errors name source, and wrap one of the package's
-// sentinels where one fits.
+// DIR and FILE of an OCI image layout may be followed by ":NAME" (the image's
+// org.opencontainers.image.ref.name) or "@sha256:HEX". A tag is resolved once; Digest and
+// Name then stand for what it was at that time. Errors name source, and wrap one of the
+// package's sentinels where one fits.
 func Open(ctx context.Context, source string, opts Options) (*Image, error) {
 	if source == "" {
 		return nil, errors.New("read base image: no base is named")

@@ -22,11 +22,14 @@ const layoutName = "oci-layout.invalid/base"
 // maxIndexDepth bounds how deep indexes may lie inside each other.
 const maxIndexDepth = 5
 
-// openLayout opens the one image of the layout in dir that fits the platform
-// (OCI image-layout.md, image-index.md).
-func openLayout(dir string, opts Options) (*Image, error) {
-	dir, err := filepath.Abs(dir)
+// openLayout opens the one image of a layout that fits the platform, or the one that is
+// named (OCI image-layout.md, image-index.md): source is DIR, DIR:NAME or DIR@sha256:HEX.
+func openLayout(source string, opts Options) (*Image, error) {
+	dir, sel, err := selected(source, isDirectory)
 	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}
 	if err := checkLayout(dir); err != nil {
@@ -36,7 +39,7 @@ func openLayout(dir string, opts Options) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNotLayout, filepath.Join(dir, ocispecs.ImageIndexFile), err)
 	}
-	image, err := pick(index, platformOf(opts), 0)
+	image, err := pickSelected(index, sel, platformOf(opts), LayoutPrefix, dir)
 	if err != nil {
 		return nil, fmt.Errorf("layout %s: %w", dir, err)
 	}
@@ -90,18 +93,38 @@ func pick(index v1.ImageIndex, want ocispecs.Platform, depth int) (v1.Image, err
 	if err != nil {
 		return nil, fmt.Errorf("parse index: %w", err)
 	}
-	candidates := images(manifest.Manifests)
-	if len(candidates) == 0 {
+	found, err := candidates(index, images(manifest.Manifests), want, depth, 1)
+	if err != nil {
+		return nil, err
+	}
+	return found[0].open()
+}
+
+// candidate is an entry of an index that can be taken for a platform.
+type candidate struct {
+	desc v1.Descriptor
+	// platform is the entry's own, in words; empty if that was not looked at.
+	platform string
+	open     func() (v1.Image, error)
+}
+
+// candidates are those of the descriptors in an index that are for the platform, in their
+// order and no more than enough, or the only one whatever its platform: at least one.
+func candidates(index v1.ImageIndex, all []v1.Descriptor, want ocispecs.Platform, depth, enough int) ([]candidate, error) {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("%w: the index is empty", ErrNoImage)
 	}
-	if len(candidates) == 1 {
-		return open(index, candidates[0], want, depth)
+	if len(all) == 1 {
+		return []candidate{{desc: all[0], open: func() (v1.Image, error) { return open(index, all[0], want, depth) }}}, nil
 	}
+	var found []candidate
 	var have []string
-	for _, desc := range candidates {
-		if desc.Platform == nil {
+	for _, desc := range all {
+		c := candidate{desc: desc, open: func() (v1.Image, error) { return open(index, desc, want, depth) }}
+		platform := desc.Platform
+		if platform == nil {
 			// Said by the image's own configuration, then.
-			image, err := open(index, desc, want, depth)
+			image, err := c.open()
 			if err != nil {
 				continue
 			}
@@ -109,18 +132,22 @@ func pick(index v1.ImageIndex, want ocispecs.Platform, depth int) (v1.Image, err
 			if err != nil {
 				return nil, fmt.Errorf("read configuration of %s: %w", desc.Digest, err)
 			}
-			have = append(have, config.OS+"/"+config.Architecture)
-			if config.OS == want.OS && config.Architecture == want.Architecture {
-				return image, nil
-			}
-			continue
+			platform = &v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
+			c.open = func() (v1.Image, error) { return image, nil }
 		}
-		have = append(have, desc.Platform.String())
-		if desc.Platform.OS == want.OS && desc.Platform.Architecture == want.Architecture {
-			return open(index, desc, want, depth)
+		c.platform = platform.String()
+		have = append(have, c.platform)
+		if platform.OS == want.OS && platform.Architecture == want.Architecture {
+			found = append(found, c)
+		}
+		if len(found) == enough {
+			break
 		}
 	}
-	return nil, fmt.Errorf("%w %s/%s: the index has %s", ErrNoImage, want.OS, want.Architecture, strings.Join(have, ", "))
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w %s/%s: the index has %s", ErrNoImage, want.OS, want.Architecture, strings.Join(have, ", "))
+	}
+	return found, nil
 }
 
 // images leaves out what is no image: signatures, attestations, artifacts.
