@@ -99,6 +99,8 @@ type Image struct {
 	// private tells that an engine might not speak to the registry: it is known by one of
 	// RootCAs only, or speaks plain HTTP.
 	private atomic.Bool
+	// ended is closed when nobody waits any longer for what a registry has. Nil: never.
+	ended <-chan struct{}
 }
 
 // Pullable tells whether an engine can pull the image by Name, given credentials:
@@ -133,7 +135,7 @@ func Open(ctx context.Context, source string, opts Options) (*Image, error) {
 	case DockerPrefix:
 		img, err = openDocker(ctx, path, opts)
 	default:
-		img, err = openRegistry(ctx, source, opts)
+		img, err = openSteadily(ctx, source, opts)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read base image %q: %w", source, err)
@@ -192,7 +194,7 @@ func (i *Image) Platform() ocispecs.Platform { return i.Config.Platform }
 
 // Layers are the base's layers for go-containerregistry. Those of a registry
 // know where they came from, so that a push to the same registry mounts them
-// instead of sending them.
+// instead of sending them, and are read on where the registry cuts them off.
 func (i *Image) Layers() ([]v1.Layer, error) {
 	layers, err := i.image.Layers()
 	if err != nil {
@@ -203,10 +205,14 @@ func (i *Image) Layers() ([]v1.Layer, error) {
 	}
 	out := make([]v1.Layer, len(layers))
 	for n, l := range layers {
-		if _, ok := l.(*remote.MountableLayer); !ok {
-			l = &remote.MountableLayer{Layer: l, Reference: i.reference}
+		if mountable, ok := l.(*remote.MountableLayer); ok {
+			l = mountable.Layer
 		}
-		out[n] = l
+		steady, err := newSteadyLayer(l, i.ended)
+		if err != nil {
+			return nil, fmt.Errorf("read layers of base image %q: %w", i.Source, err)
+		}
+		out[n] = &remote.MountableLayer{Layer: steady, Reference: i.reference}
 	}
 	return out, nil
 }

@@ -68,7 +68,12 @@ func (l *composedLayer) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &verified{ReadCloser: r, want: l.desc.Digest, left: l.desc.Size, sum: sha256.New()}, nil
+	return verify(r, l.desc.Digest, l.desc.Size), nil
+}
+
+// verify makes a blob fail that is not the one with a digest and a size.
+func verify(r io.ReadCloser, want v1.Hash, size int64) io.ReadCloser {
+	return &verified{ReadCloser: r, want: want, left: size, sum: sha256.New()}
 }
 
 // verified fails at the end of a blob that is not the one it should be, and where that
