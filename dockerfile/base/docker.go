@@ -55,6 +55,15 @@ func ReadSaved(saved io.Reader, temp string) (*Image, error) {
 		return nil, err
 	}
 	a := &archive{path: "what the Docker daemon has saved", members: map[string]member{}, file: f}
+	img, err := a.savedIn(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return img, nil
+}
+
+// savedIn is the one image of an archive whose members are in f.
+func (a *archive) savedIn(f *os.File) (*Image, error) {
 	if err := a.scan(f); err != nil {
 		return nil, err
 	}
