@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ func (r *run) explain(ctx context.Context, err error, out *record) error {
 		if failed := explainByProgress(err, out); failed != nil {
 			return failed
 		}
-		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, err)
+		return fmt.Errorf("apply Dockerfiles to base image %q: %w", r.app.Base, &engineError{cause(err), err})
 	}
 	var exit *gwpb.ExitError
 	if !errors.As(err, &exit) {
@@ -127,11 +128,27 @@ func (r *run) locateSolve(err error) (*step, int) {
 	return nil, 0
 }
 
+// rpcError is what each connection that a message has passed puts before it.
+var rpcError = regexp.MustCompile(`rpc error: code = \w+ desc = `)
+
 // cause is an engine's message without what its layers put before it.
 func cause(err error) string {
-	msg := err.Error()
-	for _, prefix := range []string{"failed to run Build function: ", "failed to solve: ", "rpc error: ", "code = Unknown desc = "} {
+	msg := rpcError.ReplaceAllString(err.Error(), "")
+	for _, prefix := range []string{"failed to run Build function: ", "failed to solve: "} {
 		msg = strings.TrimPrefix(msg, prefix)
+	}
+	if strings.Contains(msg, http.ErrSchemeMismatch.Error()) && !strings.Contains(msg, "-insecure-registry") {
+		msg += " (if the registry is meant to be without TLS, name it with -insecure-registry)"
 	}
 	return msg
 }
+
+// engineError is an engine's error in other words.
+type engineError struct {
+	text string
+	err  error
+}
+
+func (e *engineError) Error() string { return e.text }
+
+func (e *engineError) Unwrap() error { return e.err }

@@ -94,18 +94,8 @@ func (p *pull) failure(err error) error {
 	for _, prefix := range []string{"failed to compute cache key: ", "failed to copy: "} {
 		text = strings.TrimPrefix(text, prefix)
 	}
-	return &pullError{text, err}
+	return &engineError{text, err}
 }
-
-// pullError is the engine's error, told without the step that it was needed for.
-type pullError struct {
-	text string
-	err  error
-}
-
-func (e *pullError) Error() string { return e.text }
-
-func (e *pullError) Unwrap() error { return e.err }
 
 // watchPull ends the returned context when the registry of the base has been silent for
 // too long to an engine that pulls by itself: engines wait for ever. stop ends the
