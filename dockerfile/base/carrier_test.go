@@ -1,6 +1,10 @@
 package base
 
 import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 )
@@ -34,5 +38,38 @@ func TestWhoMaySendToPrivateAddresses(t *testing.T) {
 		if got := (&carrier{insecure: c.insecure}).mayFollow(c.to, peer); got != c.want {
 			t.Errorf("from %q (insecure %v) to %s: %v", c.peer, c.insecure, c.to, got)
 		}
+	}
+}
+
+// A registry of a private network that go-containerregistry speaks to without TLS, though
+// nobody has named it as insecure, is none that an engine would pull from.
+func TestRegistryWithoutTLSInAPrivateNetwork(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	for registry, want := range map[string]bool{"10.1.2.3:5000": true, "registry.local": true, "localhost:5000": false, "127.0.0.1:5000": false} {
+		private := false
+		c := &carrier{registry: registry, private: func() { private = true }, inner: &http.Transport{
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, server.Listener.Addr().String())
+			},
+		}}
+		for _, path := range []string{"/v2/", "/v2/some/app/manifests/tag"} {
+			if private {
+				t.Errorf("asking %s for its interface alone says that it is private", registry)
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+registry+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := c.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+		}
+		if private != want {
+			t.Errorf("%s is private: %v", registry, private)
+		}
+		c.CloseIdleConnections()
 	}
 }
