@@ -121,6 +121,31 @@ func TestRegistryThatFailsDuringThePull(t *testing.T) {
 	}
 }
 
+// A layer that the extender fetches for an engine was not asked for again when it was cut off
+// once.
+func TestRegistryThatCutsALayerOffOnce(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		if e.address == "" {
+			e.state = t.TempDir()
+		}
+		layer := uniqueLayer(t)
+		cut := faults(compressed(t, layer))["resets in the middle"]
+		var f *failingRegistry
+		f = newFailingRegistry(t, appendLayer(t, smallImage(t, nil), layer), "/blobs/"+layerDigest(t, layer),
+			func(w http.ResponseWriter, r *http.Request) {
+				f.failing.Store(false)
+				cut(w, r)
+			})
+		s := f.scene(t, e)
+		s.env["CNB_INSECURE_REGISTRIES"] = "http://" + f.host + "/"
+		s.succeed("-output", "oci:"+s.path("whole"))
+		validateImage(t, openLayout(t, s.path("whole")))
+		if n := f.failures.Load(); n != 1 {
+			t.Errorf("the layer was cut off %d times", n)
+		}
+	})
+}
+
 // A registry that goes on failing when it is asked what the base is: no engine is
 // needed to find that out.
 func TestRegistryThatFailsAtOnce(t *testing.T) {
