@@ -57,10 +57,7 @@ const fileChanges = landlock.AccessFSSet(ll.AccessFSWriteFile | ll.AccessFSTrunc
 // allow, and only whole directories, so what is allowed is everything beside the
 // path from the root to the app.
 func protectByLandlock(app string) error {
-	config, err := landlock.NewConfig(changes)
-	if err != nil {
-		return err
-	}
+	config := landlock.Config{HandledAccessFS: changes}
 	var dirs, files []string
 	for dir, keep := filepath.Dir(app), app; keep != "/"; dir, keep = filepath.Dir(dir), dir {
 		entries, err := os.ReadDir(dir)
