@@ -202,3 +202,38 @@ func TestStateDirectoryOfAnEngineThatMadeNothing(t *testing.T) {
 		t.Errorf("there is a warning: %v", o)
 	}
 }
+
+// A directory of a snapshot that a killed engine had made and not yet noted stood in the way
+// of the next one: that run failed, and blamed an instruction.
+func TestStateDirectoryWithUnnotedSnapshots(t *testing.T) {
+	for name, builtBefore := range map[string]bool{"after a build": true, "before any": false} {
+		t.Run(name, func(t *testing.T) {
+			e := embeddedIn(t, t.TempDir())
+			s := newScene(t, "run", "oci:"+smallBase(t, nil), e)
+			s.step("one", "RUN touch /tmp/x", "USER 7")
+			if builtBefore {
+				s.succeed()
+				s.step("two", "RUN touch /tmp/y")
+			} else {
+				s.succeed("-preflight")
+			}
+			found, err := filepath.Glob(filepath.Join(e.state, "runc-*", "snapshots"))
+			check(t, err)
+			if len(found) != 1 {
+				t.Fatalf("the snapshotters are %v", found)
+			}
+			if _, err := os.Stat(filepath.Join(found[0], "metadata.db")); err != nil || !strings.Contains(found[0], "overlayfs") {
+				need(t, false, "overlayfs")
+			}
+			for n := range 40 {
+				dir := filepath.Join(found[0], "snapshots", fmt.Sprint(n))
+				if _, err := os.Stat(dir); err != nil {
+					check(t, os.MkdirAll(filepath.Join(dir, "fs"), 0o755))
+				}
+			}
+			if o := s.succeed(); o.stderr != "" {
+				t.Errorf("there are warnings: %v", o)
+			}
+		})
+	}
+}

@@ -42,7 +42,7 @@ func newWorker(ctx context.Context, o order, hosts docker.RegistryHosts, say *me
 	if err != nil {
 		return nil, ready, err
 	}
-	factory := withDatabase(snapshotter(state, say))
+	factory := inOrder(snapshotter(state, say))
 	ready.Snapshotter = factory.Name
 	// What was being fetched is begun again: BuildKit does not go on with half a layer,
 	// and fails on it.
@@ -91,9 +91,11 @@ func (h hostNetwork) Run(ctx context.Context, id string, root executor.Mount, mo
 	return h.Executor.Run(ctx, id, root, mounts, process, started)
 }
 
-// withDatabase lets snapshotters have their database from the beginning. They make it when
-// they are used first: a cache without it would be taken for one that has lost it.
-func withDatabase(factory runc.SnapshotterFactory) runc.SnapshotterFactory {
+// inOrder lets snapshotters begin with their database, and with no directory that is not in
+// it. They make the database when they are used first: a cache without it would be taken for
+// one that has lost it. And a directory that a killed engine has left, before it was noted,
+// stands in the way of the snapshot that gets its number next.
+func inOrder(factory runc.SnapshotterFactory) runc.SnapshotterFactory {
 	inner := factory.New
 	factory.New = func(root string) (snapshots.Snapshotter, error) {
 		made, err := inner(root)
@@ -101,12 +103,28 @@ func withDatabase(factory runc.SnapshotterFactory) runc.SnapshotterFactory {
 			return nil, err
 		}
 		err = made.Walk(context.Background(), func(context.Context, snapshots.Info) error { return nil })
-		if err != nil && !errdefs.IsNotFound(err) { // there is nothing in it
+		cleaner, cleans := made.(snapshots.Cleaner)
+		switch {
+		case errdefs.IsNotFound(err): // there is nothing in it
+			err = emptyDir(filepath.Join(root, "snapshots"))
+		case err == nil && cleans:
+			err = cleaner.Cleanup(context.Background())
+		}
+		if err != nil {
 			return nil, errors.Join(err, made.Close())
 		}
 		return made, nil
 	}
 	return factory
+}
+
+// emptyDir removes all that is in a directory.
+func emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // snapshotter is overlayfs wherever it works; else whole copies, which always work
