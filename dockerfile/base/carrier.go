@@ -74,7 +74,7 @@ func (c *carrier) send(req *http.Request) (*http.Response, netip.Addr, error) {
 // explain says what to do about a registry without TLS.
 func (c *carrier) explain(req *http.Request, err error) error {
 	var header tls.RecordHeaderError
-	if errors.As(err, &header) && string(header.RecordHeader[:]) == "HTTP/" {
+	if !c.insecure && errors.As(err, &header) && string(header.RecordHeader[:]) == "HTTP/" {
 		return fmt.Errorf("%w (if it is meant to, give -insecure-registry %s)", http.ErrSchemeMismatch, req.URL.Host)
 	}
 	return err
