@@ -43,6 +43,9 @@ func ParseCacheTo(values, known []string) ([]Cache, error) {
 		if mode := c.Attrs["mode"]; ours && mode != "min" && mode != "max" {
 			return nil, fmt.Errorf("number %d: the mode of a cache is min or max", n+1)
 		}
+		if c.Type == cacheRegistry && strings.Contains(c.Attrs["ref"], "@") {
+			return nil, fmt.Errorf("number %d: a cache is written to a tag, and its digest is not known before", n+1)
+		}
 	}
 	return all, err
 }

@@ -22,6 +22,7 @@ func TestCachesThatAreNone(t *testing.T) {
 		{chain.ParseCacheTo, "type=registry,ref=registry.example/cache,mode=bogus", nil, "min or max"},
 		{chain.ParseCacheTo, "type=local,dest=dir,mode=", nil, "min or max"},
 		{chain.ParseCacheTo, "type=inline,mode=all", nil, "min or max"},
+		{chain.ParseCacheTo, "type=registry,ref=registry.example/cache@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", nil, "written to a tag"},
 		{chain.ParseCacheFrom, "foo=bar", nil, "no reference"},
 		{chain.ParseCacheFrom, "type=registry,ref=Not A Reference", nil, "no reference"},
 		{chain.ParseCacheTo, "foo=bar", nil, "no reference"},
