@@ -3,10 +3,12 @@ package acceptance
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -98,6 +100,17 @@ func eachStart(t *testing.T, way protection, test func(t *testing.T, program str
 	}
 }
 
+// bystander is a process of the build user that sees no mount of anybody.
+func bystander(t *testing.T) (pid int) {
+	t.Helper()
+	c := exec.Command("sleep", "1000")
+	c.Dir = "/"
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: buildUID, Gid: buildUID}, Pdeathsig: syscall.SIGKILL}
+	check(t, c.Start())
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	return c.Process.Pid
+}
+
 // An extension that tries to change the app changes nothing, and is none the
 // worse for it, where the kernel protects the app (image_extension.md,
 // "Generation": bin/generate MUST NOT write to the app directory).
@@ -109,6 +122,7 @@ func TestAppCannotBeChanged(t *testing.T) {
 		eachStart(t, way, func(t *testing.T, program string, asRoot bool) {
 			needProgram(t, "perl", "perl-base")
 			tries := append(slices.Clone(attempts), aroundTheMount...)
+			tries = append(tries, attempt{"through another process of the user", fmt.Sprintf(`echo x >"/proc/%d/root$PWD/file"`, bystander(t)), "file"})
 			if way.metadata {
 				tries = append(tries, metadata...)
 			}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +58,37 @@ func enterReadOnly(app string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("making a mount namespace: %w", err)
 	}
-	return bindReadOnly(app)
+	if err := bindReadOnly(app); err != nil {
+		return err
+	}
+	return enterDomain()
+}
+
+// enterDomain puts this thread, and what it starts, into a Landlock domain that forbids
+// nothing of its own (links and renames from one directory to another, which are all that
+// it rules on, are allowed everywhere). But out of a domain no process reaches into others:
+// the root and the working directory of one of the same user, in /proc, lead around the
+// mount.
+func enterDomain() error {
+	const allowed = ll.AccessFSRefer
+	rules, err := ll.LandlockCreateRuleset(&ll.RulesetAttr{HandledAccessFS: allowed}, 0)
+	if err != nil {
+		return fmt.Errorf("keeping the app from other processes' view of it, which takes Landlock: %w", err)
+	}
+	defer unix.Close(rules)
+	root, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root)
+	err = ll.LandlockAddPathBeneathRule(rules, &ll.PathBeneathAttr{AllowedAccess: allowed, ParentFd: root}, 0)
+	if err == nil {
+		err = ll.LandlockRestrictSelf(rules, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the app from other processes' view of it: %w", err)
+	}
+	return nil
 }
 
 // bindReadOnly puts a read-only bind mount of the app over the app, with all that is
