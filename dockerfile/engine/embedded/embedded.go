@@ -145,6 +145,9 @@ func (e *Engine) Close() error {
 		if e.closed == nil && clientErr != nil {
 			e.closed = fmt.Errorf("closing the connection to the embedded engine: %w", clientErr)
 		}
+		if e.process.ended() {
+			_ = forgetHolder(e.lock) // who comes next looks for the process, and finds none
+		}
 		e.lock.Close()
 	})
 	return e.closed

@@ -22,14 +22,18 @@ const holderRetry = 2 * time.Millisecond
 // time hangs on a device, and has to be left to it.
 const holderTimeout = 10 * time.Second
 
-// noteHolder writes the engine process into the locked file.
+// noteHolder writes the engine process into the locked file, and where its number counts.
 func noteHolder(lock *os.File, pid int) error {
+	where, err := numbersIn()
+	if err != nil {
+		return fmt.Errorf("noting the engine process in %s: %w", lock.Name(), err)
+	}
 	_, start, err := processState(pid)
 	if err == nil {
 		err = lock.Truncate(0)
 	}
 	if err == nil {
-		_, err = lock.WriteAt(fmt.Appendf(nil, "%d %s\n", pid, start), 0)
+		_, err = lock.WriteAt(fmt.Appendf(nil, "%d %s %s\n", pid, start, where), 0)
 	}
 	if err != nil {
 		return fmt.Errorf("noting the engine process in %s: %w", lock.Name(), err)
@@ -37,15 +41,36 @@ func noteHolder(lock *os.File, pid int) error {
 	return nil
 }
 
+// forgetHolder says that the engine process has ended.
+func forgetHolder(lock *os.File) error { return lock.Truncate(0) }
+
+// numbersIn names the pid namespace that this process is in, on this machine since it was
+// started. Containers share state directories, and each has processes of the same numbers.
+func numbersIn() (string, error) {
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return "", err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	return namespace + "@" + strings.TrimSpace(string(boot)), nil
+}
+
 // awaitHolder waits until the engine process that the locked file names has ended with
 // all that it started.
 func awaitHolder(ctx context.Context, lock *os.File) error {
-	text := make([]byte, 64)
+	text := make([]byte, 256)
 	n, _ := lock.ReadAt(text, 0) // at its end, of course
 	var pid int
-	var started string
-	if _, err := fmt.Sscan(string(text[:n]), &pid, &started); err != nil {
+	var started, where string
+	if _, err := fmt.Sscan(string(text[:n]), &pid, &started, &where); err != nil {
 		return nil // nobody, or nobody any more
+	}
+	// Of a container that is gone nothing is left, and there is no way to wait for another.
+	if here, err := numbersIn(); err != nil || here != where {
+		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, holderTimeout,
 		errors.New("it was killed, and the kernel cannot end it"))

@@ -53,3 +53,41 @@ func TestLockWaitsForTheEndOfTheLastEngine(t *testing.T) {
 	}
 	lock.Close()
 }
+
+// A note of another container means nothing here: each has processes of the same numbers,
+// and those that are started together are of the same time. One was waited for until that
+// was given up, and the run failed.
+func TestLockIgnoresProcessesOfOtherContainers(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := lockState(t.Context(), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, start, err := processState(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, note := range []string{"%d %s pid:[1]@another", "%d %s"} {
+		if err := lock.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := lock.WriteAt(fmt.Appendf(nil, note+"\n", os.Getpid(), start), 0); err != nil {
+			t.Fatal(err)
+		}
+		lock.Close()
+		if lock, err = lockState(t.Context(), dir, nil); err != nil {
+			t.Fatalf("%q: %v", note, err)
+		}
+	}
+	if err := noteHolder(lock, os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	if err := forgetHolder(lock); err != nil {
+		t.Fatal(err)
+	}
+	lock.Close()
+	if lock, err = lockState(t.Context(), dir, nil); err != nil {
+		t.Fatalf("after an end in order: %v", err)
+	}
+	lock.Close()
+}
