@@ -140,6 +140,24 @@ func TestStateDirectoryGivenToOthers(t *testing.T) {
 	base := smallBase(t, nil)
 	for name, give := range map[string]func(path string, info os.FileInfo) error{
 		"a user": func(path string, _ os.FileInfo) error { return os.Lchown(path, 5000, 5000) },
+		"nobody else": func(path string, info os.FileInfo) error {
+			if info.Mode()&os.ModeSymlink != 0 {
+				return nil
+			}
+			return os.Chmod(path, info.Mode()&^0o077)
+		},
+		"a group for directories": func(path string, info os.FileInfo) error {
+			if !info.IsDir() {
+				return nil
+			}
+			return os.Chmod(path, info.Mode()|os.ModeSetgid)
+		},
+		"a user for snapshots": func(path string, _ os.FileInfo) error {
+			if !strings.Contains(path, "/snapshots") {
+				return nil
+			}
+			return os.Lchown(path, 1001, -1)
+		},
 		"a group": func(path string, info os.FileInfo) error {
 			err := os.Lchown(path, -1, 3000)
 			switch {

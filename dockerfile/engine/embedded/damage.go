@@ -46,29 +46,70 @@ func reviveState(state string, say *messenger) error {
 	return claim(state)
 }
 
-// witness is a file in the state directory whose owner, group and mode are known: when
-// they are others, somebody has changed those of everything. Volumes are given to other
-// users as a whole, and what the snapshots hold would go into images like that.
+// witness is a directory in the state directory, with a file in it, whose owner, group and
+// mode are known: when they are others, somebody has changed those of everything. Volumes
+// are given to other users as a whole, and what the snapshots hold would go into images like
+// that. Both have bits that others may take away.
 func witness(state string) string { return filepath.Join(state, "witness") }
 
-const witnessMode = 0o600
+const (
+	witnessMode     = os.FileMode(0o666)
+	witnessDirMode  = os.ModeDir | 0o755
+	anyDirMode      = os.ModeDir // a directory whose permissions are its maker's affair
+	witnessFileName = "file"
+)
 
-// checkWitness looks whether files still belong to whom they belonged to. One that lacks
-// the witness has not been used yet.
+// checkWitness looks whether files still belong to whom they belonged to, in the witness and
+// where snapshots are. A state directory that lacks the witness has not been used yet.
 func checkWitness(state string) error {
-	info, err := os.Stat(witness(state))
+	err := checkOwned(witness(state), witnessDirMode)
+	if err == nil {
+		err = checkOwned(filepath.Join(witness(state), witnessFileName), witnessMode)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	for _, pattern := range []string{"snapshots", "snapshots/snapshots"} {
+		dirs, globErr := filepath.Glob(filepath.Join(state, workerPrefix+"*", pattern))
+		err = errors.Join(err, globErr)
+		for _, dir := range dirs {
+			if err == nil {
+				err = checkOwned(dir, anyDirMode)
+			}
+		}
+	}
+	return err
+}
+
+// checkOwned tells when a file is somebody else's, or has another mode.
+func checkOwned(path string, mode os.FileMode) error {
+	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
+	have := info.Mode()
+	if mode == anyDirMode {
+		have &^= os.ModePerm
+	}
 	stat := info.Sys().(*syscall.Stat_t)
-	if int(stat.Uid) == os.Geteuid() && int(stat.Gid) == os.Getegid() && info.Mode() == witnessMode {
+	if int(stat.Uid) == os.Geteuid() && int(stat.Gid) == os.Getegid() && have == mode {
 		return nil
 	}
-	return fmt.Errorf("owners or modes of its files were changed: those of %s are %d:%d and %v, and were %d:%d and %v",
-		witness(state), stat.Uid, stat.Gid, info.Mode(), os.Geteuid(), os.Getegid(), os.FileMode(witnessMode))
+	return fmt.Errorf("owners or modes of its files were changed: those of %s are %d:%d and %v", path, stat.Uid, stat.Gid, info.Mode())
+}
+
+// makeWitness makes the witness, if there is none.
+func makeWitness(state string) error {
+	dir := witness(state)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	file := filepath.Join(dir, witnessFileName)
+	// Whatever the umask is.
+	return errors.Join(os.Chmod(dir, witnessDirMode.Perm()), os.WriteFile(file, nil, witnessMode), os.Chmod(file, witnessMode))
 }
 
 // claim makes the state directory this user's, so that what is made in there is too (a
@@ -82,10 +123,7 @@ func claim(state string) error {
 		err = os.Chmod(state, info.Mode().Perm()&^0o022)
 	}
 	if err == nil {
-		_, err = os.Stat(witness(state))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = os.WriteFile(witness(state), nil, witnessMode)
+		err = makeWitness(state)
 	}
 	if err != nil {
 		return fmt.Errorf("taking the state directory: %w", err)
