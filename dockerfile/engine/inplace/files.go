@@ -244,7 +244,15 @@ func fileIn(m snapshot.Mountable, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return continuity.RootPath(dir, name)
+	path, err := continuity.RootPath(dir, name)
+	if err != nil {
+		return "", err
+	}
+	// Whoever made a pipe of it would be waited for.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("look up an owner: %s is no regular file", name)
+	}
+	return path, nil
 }
 
 // mountable is what stands behind a mount of a file operation, if anything does.
