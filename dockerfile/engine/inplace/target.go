@@ -99,8 +99,9 @@ func (a *target) undo(recursive bool) error {
 	}
 	if recursive {
 		for _, dir := range slices.Backward(a.dirs) {
-			if err := unix.Rmdir(dir); err != nil {
-				break // the command has put something there
+			real, err := filepath.EvalSymlinks(dir)
+			if err != nil || real != dir || unix.Rmdir(dir) != nil {
+				break // the command has put something there, or a link on the way
 			}
 		}
 	}

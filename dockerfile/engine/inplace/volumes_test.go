@@ -99,11 +99,16 @@ func TestMountThatACommandMoves(t *testing.T) {
 	c.volume("workspace")
 	c.mkdir("workspace/src", 0o755)
 	c.write("workspace/src/precious", "the platform's\n", 0o644)
+	c.mkdir("workspace/empty", 0o755)
 	got, err := c.run(c.open(), base().
 		Run(sh("mkdir -p /opt/x; echo kept > /opt/x/file")).
-		Run(sh("mv /opt/x /opt/y && ln -s /workspace /opt/x"), cacheAt("/opt/x/src")).Root())
+		Run(sh("mv /opt/x /opt/y && ln -s /workspace /opt/x"), cacheAt("/opt/x/src")).
+		Run(sh("rm /opt/x; mv /opt/z /opt/moved && ln -s /workspace /opt/z"), llb.AddMount("/opt/z/empty/at", llb.Scratch(), llb.Tmpfs(), llb.ForceNoOutput)).Root())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(c.path("workspace/empty")); err != nil {
+		t.Errorf("a directory of the volume was taken for one that was made for the mount: %v", err)
 	}
 	if content := c.read("workspace/src/precious"); content != "the platform's\n" {
 		t.Errorf("the volume holds %q", content)
