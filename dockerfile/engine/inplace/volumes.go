@@ -48,11 +48,12 @@ func (v *volumes) below(path string) string {
 	return ""
 }
 
-// holding is the innermost volume that a path lies in; empty if it lies in none.
-func (v *volumes) holding(path string) string {
+// innermost is the innermost volume that a path is or lies in, as seen from the root
+// filesystem; empty if there is none.
+func (v *volumes) innermost(path string) string {
 	found := ""
 	for _, point := range v.points {
-		if point != path && within(path, point) && len(point) > len(found) {
+		if within(path, point) && len(point) > len(found) {
 			found = point
 		}
 	}
@@ -69,7 +70,7 @@ func (v *volumes) refuse(path string) error {
 	if at := v.below(path); at != "" {
 		return fmt.Errorf("in place a mount cannot be made there, since the container has something mounted at %s: %s", at, instead)
 	}
-	in := v.holding(path)
+	in := v.innermost(filepath.Dir(path))
 	if in == "" {
 		return nil
 	}

@@ -9,19 +9,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"github.com/moby/sys/mountinfo"
 )
 
 // openWay lets users other than root through the directories above the state directory:
 // a RUN of theirs is led to mounts that are in it. What is neither in the volume nor left
 // to this program stays as it is, with a warning.
 func (o Options) openWay(state string) error {
-	ours, err := o.volume(state)
+	volumes, err := findVolumes(o.root())
 	if err != nil {
 		return err
 	}
-	ours = append(ours, o.Skip...)
+	ours := slices.Clone(o.Skip)
+	if volume := volumes.innermost(state); volume != "" {
+		ours = append(ours, volume)
+	}
 	for dir := filepath.Dir(state); dir != o.root() && within(dir, o.root()); dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err != nil {
@@ -40,23 +41,4 @@ func (o Options) openWay(state string) error {
 		}
 	}
 	return nil
-}
-
-// volume is where what the state directory lies in is mounted, if that is below the root,
-// as seen from there.
-func (o Options) volume(state string) ([]string, error) {
-	mounts, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return nil, fmt.Errorf("find out in which volume the state directory is: %w", err)
-	}
-	at := o.root()
-	for _, m := range mounts {
-		if within(state, m.Mountpoint) && len(m.Mountpoint) > len(at) {
-			at = m.Mountpoint
-		}
-	}
-	if at == o.root() {
-		return nil, nil
-	}
-	return []string{inside(at, o.root())}, nil
 }
